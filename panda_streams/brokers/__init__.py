@@ -1,0 +1,1 @@
+"""Brokers: one package each, found by the entry point group `panda_streams.brokers`."""

@@ -1,0 +1,1 @@
+"""What trades: pure values and functions. Knows nothing of Kafka, files, clocks or the network."""

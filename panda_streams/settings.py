@@ -1,0 +1,164 @@
+"""All settings: one frozen model, read once from the environment at the edge and passed in from there."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from panda_streams.errors import SettingsError
+from panda_streams.identity import Home, Ports
+
+__all__ = ["Settings", "load_settings"]
+
+
+class Settings(BaseSettings):
+    """Settings of every process. Each is an environment variable; an env file can hold them (`--env-file`)."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", case_sensitive=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    broker_namespace: str | None = Field(
+        None, alias="BROKER_NAMESPACE", description="The broker account that a worker trades; unset for the brain."
+    )
+    kafka_broker_url: str | None = Field(
+        None,
+        alias="KAFKA_BROKER_URL",
+        description="Kafka or Redpanda to use, `kafka://host:9092` (several hosts separated by `;`). Unset: an "
+        "embedded Apache Kafka.",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", alias="KAFKA_SECURITY_PROTOCOL", description="How to talk to the given Kafka."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", alias="KAFKA_SASL_MECHANISM", description="How to log in, with a SASL protocol."
+    )
+    kafka_sasl_username: str | None = Field(None, alias="KAFKA_SASL_USERNAME", description="User, if SASL.")
+    kafka_sasl_password: SecretStr | None = Field(
+        None, alias="KAFKA_SASL_PASSWORD", description="Password, with a SASL protocol. Never logged."
+    )
+    kafka_ssl_cafile: Path | None = Field(
+        None, alias="KAFKA_SSL_CAFILE", description="Certificates to trust, with an SSL protocol. Unset: the system's."
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        alias="REDIS_URL",
+        description="Redis to use, `redis://host:6379/0`; its database belongs to one world. Unset: an embedded one. "
+        "Never logged, since it may hold a password.",
+    )
+    home: Path = Field(
+        Path(".panda"), alias="PANDA_HOME", description="The one directory under which everything is written."
+    )
+    world: str | None = Field(
+        None,
+        alias="PANDA_WORLD",
+        description="`sim`, `replay:<name>` or `live`. Unset: the world that `panda up` runs, else `sim`.",
+    )
+    port_base: int = Field(
+        27600, alias="PANDA_PORT_BASE", description="First port; all ports of a deployment are counted from it."
+    )
+    instance: int = Field(
+        0, alias="PANDA_INSTANCE", description="Number of this worker among those that share its work, 0 to 9."
+    )
+    partitions: int = Field(
+        4,
+        alias="PANDA_PARTITIONS",
+        ge=1,
+        le=256,
+        description="Partitions of every topic, for a world's life.",
+    )
+    replication: int = Field(
+        1, alias="PANDA_REPLICATION", ge=1, le=5, description="Replicas of every topic; 3 on a Kafka cluster."
+    )
+    topic_prefix: str | None = Field(
+        None,
+        alias="PANDA_TOPIC_PREFIX",
+        description="Put before every topic and group name. Unset: nothing on the embedded Kafka, `<world>.` on a "
+        "given one.",
+    )
+    tick_retention_hours: int = Field(
+        72,
+        alias="PANDA_TICK_RETENTION_HOURS",
+        ge=1,
+        description="How long Kafka keeps ticks. Broker terms ask for short.",
+    )
+    feed: str = Field(
+        "sim",
+        alias="PANDA_FEED",
+        description="What `panda feed` publishes when it is not told: `sim`, or the path of a recording.",
+    )
+    feed_speed: str = Field(
+        "",
+        alias="PANDA_FEED_SPEED",
+        description="Event seconds a wall second, or `max`. Unset: 10 for the simulator, 1 for a recording.",
+    )
+    sim_seed: int = Field(1, alias="PANDA_SIM_SEED", description="Seed of the market simulator.")
+    sim_rate: float = Field(
+        0.5,
+        alias="PANDA_SIM_RATE",
+        gt=0,
+        le=10,
+        description="Ticks of an instrument per event second in the market simulator, on average.",
+    )
+    strategies: Path | None = Field(
+        None,
+        alias="PANDA_STRATEGIES",
+        description="Directory of the strategies' YAML files. Unset: `strategies/configs` of the installation.",
+    )
+    instruments: Path | None = Field(
+        None,
+        alias="PANDA_INSTRUMENTS",
+        description="YAML file of instruments. Unset: the list of NSE shares and indices that is part of the package.",
+    )
+    paper_latency_ms: int = Field(
+        500,
+        alias="PANDA_PAPER_LATENCY_MS",
+        ge=0,
+        description="Event time from a signal's cause until the paper market can fill its order.",
+    )
+    paper_slippage: Decimal = Field(
+        Decimal("0.0001"),
+        alias="PANDA_PAPER_SLIPPAGE",
+        ge=0,
+        lt=1,
+        description="Share of the last price that a paper order pays where the tick has no bid and ask.",
+    )
+    paper_charge_rate: Decimal = Field(
+        Decimal("0.0005"),
+        alias="PANDA_PAPER_CHARGE_RATE",
+        ge=0,
+        lt=1,
+        description="Charges of a paper trade as a flat share of its turnover.",
+    )
+
+    @property
+    def home_dir(self) -> Home:
+        return Home(self.home.expanduser().absolute())
+
+    @property
+    def ports(self) -> Ports:
+        return Ports(self.port_base)
+
+
+def load_settings(env_file: Path | None = None) -> Settings:
+    """Read the settings from the environment, and from `env_file` what the environment does not set.
+
+    Raises SettingsError that names each unusable setting, what it must be and where it came from.
+    """
+    if env_file is not None and not env_file.is_file():
+        raise SettingsError(f"env file {env_file} does not exist", fix="name an existing file after --env-file")
+    try:
+        settings = Settings(_env_file=env_file)
+    except ValidationError as error:
+        origin = f"the environment or {env_file}" if env_file else "the environment"
+        # The value is not printed: it may be a secret.
+        wrong = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise SettingsError(
+            f"unusable setting in {origin}: {wrong}", fix="correct or unset it; see docs/settings.md"
+        ) from None
+    settings.ports  # noqa: B018  an impossible port base is an error of the setting, not of its first user
+    return settings

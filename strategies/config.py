@@ -1,0 +1,131 @@
+"""Strategy configurations: the YAML files of strategies/configs, checked field by field."""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from panda_streams.brokers.port import Broker
+from panda_streams.domain.instruments import Instruments
+from panda_streams.domain.values import Value
+from panda_streams.errors import BadInput
+
+__all__ = ["AccountConfig", "StrategyConfig", "load_strategies"]
+
+DEFAULT_DIRECTORY = Path(__file__).parent / "configs"
+
+
+class AccountConfig(Value):
+    """What one broker account gives a strategy. No part of it reaches the signal."""
+
+    capital: Decimal = Field(gt=0)
+    """Money that the strategy starts with there, in the account's currency."""
+    share_of_capital: Decimal = Field(gt=0, le=1)
+    """Share of the capital that one entry may cost; the quantity is the lots that fit into it."""
+    max_position: int = Field(gt=0)
+    """Most shares of one instrument that the strategy may hold there."""
+
+
+class StrategyConfig(Value):
+    """One strategy: which class, what it watches and trades, for which brokers, with which parameters."""
+
+    strategy_id: str = Field(pattern=r"[A-Za-z][A-Za-z0-9_]{1,39}")
+    strategy: str
+    """Name of the class in strategies/: momentum, mean_reversion."""
+    watches: tuple[str, ...] = ()
+    """Instruments whose ticks it sees beside those that it trades; an index may be watched."""
+    trades: tuple[str, ...] = Field(min_length=1)
+    """Instruments that it may trade, as NSE:INFY; never an index."""
+    brokers: tuple[str, ...] = ()
+    """Broker accounts that receive its signals. Paper is always among them unless `paper: false`."""
+    paper: bool = True
+    consents: dict[str, bool] = Field(default={})
+    """Broker to consent, from `<broker>_trading_enabled`: without it a live arm refuses each signal."""
+    params: dict[str, Any] = Field(default={})
+    accounts: dict[str, AccountConfig]
+    """Capital, size and limits per broker."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise ValueError("expected a mapping of settings")
+        data = dict(data)
+        suffix = "_trading_enabled"
+        flags = [key for key in data if isinstance(key, str) and key.endswith(suffix)]
+        data["consents"] = {key.removesuffix(suffix): data.pop(key) for key in flags}
+        brokers = list(data.get("brokers") or [])
+        if data.get("paper", True) and "paper" not in brokers:
+            brokers.insert(0, "paper")
+        if not data.get("paper", True) and "paper" in brokers:
+            raise ValueError("`paper: false` contradicts paper in `brokers`")
+        data["brokers"] = brokers
+        return data
+
+    @property
+    def version(self) -> str:
+        """Changes with whatever decides its signals, and with nothing else."""
+        decides = self.model_dump_json(include={"strategy_id", "strategy", "watches", "trades", "params"})
+        return hashlib.blake2b(decides.encode(), digest_size=6).hexdigest()
+
+    @property
+    def instruments(self) -> frozenset[str]:
+        """All instruments whose ticks the strategy sees."""
+        return frozenset((*self.watches, *self.trades))
+
+    def check(self, instruments: Instruments, brokers: dict[str, Broker]) -> None:
+        """Raise ValueError for an instrument, a broker or an account that does not exist or cannot do its part."""
+        for name in self.watches:
+            if name not in instruments:
+                raise ValueError(f"watches {name}, which is not in the list of instruments")
+            if instruments[name].tradable and name not in self.trades:
+                raise ValueError(f"watches {name} without trading it; only an index can be watched alone")
+        for name in self.trades:
+            if name not in instruments:
+                raise ValueError(f"trades {name}, which is not in the list of instruments")
+            if not instruments[name].tradable:
+                raise ValueError(f"trades {name}, which is an index; watch it instead")
+        for broker in (*self.brokers, *self.consents):
+            if broker not in brokers:
+                raise ValueError(f"names the broker {broker}, which no installed package registers")
+        for broker in self.brokers:
+            if broker not in self.accounts:
+                raise ValueError(f"lists the broker {broker} without `accounts: {broker}:`")
+
+
+def load_strategies(
+    directory: Path | None, instruments: Instruments, brokers: dict[str, Broker]
+) -> tuple[StrategyConfig, ...]:
+    """Read every *.yaml of a directory, sorted by strategy_id; raise BadInput that names file, place and fix."""
+    folder = directory or DEFAULT_DIRECTORY
+    paths = sorted(folder.glob("*.yaml")) if folder.is_dir() else []
+    if not paths:
+        raise BadInput(f"no strategy in {folder}", fix="put a *.yaml there, or set PANDA_STRATEGIES to a directory")
+    configs: dict[str, StrategyConfig] = {}
+    for path in paths:
+        config = _load(path, instruments, brokers)
+        if config.strategy_id in configs:
+            raise BadInput(f"{path}: strategy_id {config.strategy_id} is used twice", fix="rename one of them")
+        configs[config.strategy_id] = config
+    return tuple(configs[name] for name in sorted(configs))
+
+
+def _load(path: Path, instruments: Instruments, brokers: dict[str, Broker]) -> StrategyConfig:
+    fix = "correct it there; strategies/configs/momentum_strategy.yaml shows the form"
+    try:
+        config = StrategyConfig.model_validate(yaml.safe_load(path.read_text()))
+        config.check(instruments, brokers)
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is not YAML: {error}", fix=fix) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BadInput(f"{path}, {place}: {first['msg']}", fix=fix) from None
+    except ValueError as error:
+        raise BadInput(f"{path}: {error}", fix=fix) from None
+    return config
