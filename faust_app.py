@@ -1,0 +1,222 @@
+"""The composition root: builds the Faust application of this process's identity. The only place that knows everything.
+
+`faust -A faust_app worker` is the brain; with BROKER_NAMESPACE set it is the arm of that broker account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any, Protocol
+
+import orjson
+import uvloop
+
+from agents.context import Context
+from agents.execution import ExecutionAgent
+from agents.portfolio import PortfolioAgent
+from agents.risk import RiskAgent
+from agents.strategy import Brain
+from panda_streams.brokers.port import Broker, Trader, find_broker, registered_brokers
+from panda_streams.codec import encode
+from panda_streams.domain.shards import ShardMap
+from panda_streams.errors import PandaError, SettingsError
+from panda_streams.events import DeadLetter, Mode
+from panda_streams.identity import Identity, Role
+from panda_streams.instrument_files import load_instruments
+from panda_streams.keys import Keys
+from panda_streams.levels import Levels
+from panda_streams.mirror import Mirror
+from panda_streams.reporting import Reporter
+from panda_streams.servers import Servers, find_servers, identify_process
+from panda_streams.settings import Settings, load_settings
+from panda_streams.streams.app import PandaApp, make_app
+from panda_streams.streams.client import client_options
+from panda_streams.streams.faust_fixes import check_versions, mend_recovery
+from panda_streams.streams.health import WorkerHealth
+from panda_streams.streams.levels import LevelFollower
+from panda_streams.streams.loop import AgentLoop, Record, payload_text
+from panda_streams.streams.pages import add_pages
+from panda_streams.streams.readback import ReadBack
+from panda_streams.streams.rows import LogTable, make_table
+from panda_streams.streams.worker import PandaWorker, exit_with, refuse_flags
+from panda_streams.topics import Topics
+from panda_streams.worlds import enter
+from strategies.config import load_strategies
+from strategies.interface import build as build_strategy
+from tables import brain as brain_table
+from tables import execution as execution_table
+from tables import portfolio as portfolio_table
+from tables import risk as risk_table
+
+__all__ = ["app"]
+
+
+class Agent(Protocol):
+    """What the composition root needs of an agent."""
+
+    @property
+    def topics(self) -> list[str]: ...
+
+    def forget(self) -> None: ...
+
+    def mirror_rows(self) -> None: ...
+
+    async def handle(self, record: Record) -> int | None: ...
+
+
+def build_app(settings: Settings) -> PandaApp:
+    """Build the application; raises PandaError that names what is wrong with the settings or files."""
+    servers = find_servers(settings)
+    role = Role.ARM if settings.broker_namespace else Role.BRAIN
+    identity = identify_process(settings, servers, role)
+    brokers = registered_brokers()
+    trader, broker = _trader(settings) if role is Role.ARM else (None, None)
+    instruments = load_instruments(settings.instruments)
+    configs = {config.strategy_id: config for config in load_strategies(settings.strategies, instruments, brokers)}
+
+    app = make_app(identity, settings, servers.kafka)
+    topics, levels = Topics(servers.prefix), Levels()
+    mirror = Mirror(servers.redis, identity.scope)
+    dlq = topics.of(identity.scope, "dlq")
+    loop = AgentLoop(app, dlq, lambda record, reason: _dead_letter(identity, record, reason))
+    context = Context(identity, topics, instruments, configs, levels, loop, mirror)
+
+    agents: dict[str, Agent]
+    if role is Role.BRAIN:
+        table = make_table(app, brain_table.NAME, "what the strategies know, a row a shard")
+        strategies = [build_strategy(config) for config in configs.values()]
+        tables, agents = [table], {"strategy": Brain(context, table, strategies)}
+        follow: tuple[str, ...] = (topics.control,)
+    else:
+        assert trader is not None
+        assert broker is not None
+        shards = ShardMap(settings.partitions, instruments)
+        readback = ReadBack(client_options(settings, servers.kafka))
+        tables, agents = _arm(app, context, broker, trader, shards, readback)
+        follow = (topics.control, topics.of(context.namespace, "control"))
+
+    for name, agent in agents.items():
+        _declare(app, loop, name, agent)
+
+    def forget() -> None:
+        for agent in agents.values():
+            agent.forget()
+
+    app.forget = forget
+    follower = LevelFollower(client_options(settings, servers.kafka), follow, levels.apply)
+    health = WorkerHealth(app, loop, frozenset(topic for agent in agents.values() for topic in agent.topics))
+
+    def mode() -> str | None:
+        if identity.namespace is None:
+            return None
+        return Mode.HALTED if levels.halted(identity.namespace) else Mode.ACTIVE
+
+    def rewrite() -> None:
+        for agent in agents.values():
+            agent.mirror_rows()
+        if role is Role.BRAIN:
+            _mirror_strategies(context, brokers)
+
+    app.early = (follower, Reporter(app, identity, mirror, health, loop, mode, rewrite))
+    add_pages(app, identity.name, tables, health.look)
+    _prepare_worker(settings, servers, identity)
+    return app
+
+
+def _trader(settings: Settings) -> tuple[Trader, Broker]:
+    broker = find_broker(settings.broker_namespace or "")
+    if broker.trader is None:
+        raise SettingsError(
+            f"the arm of {broker.title} cannot trade in this version",
+            fix=f"leave it stopped: its signals are kept on {broker.namespace}.signals.raw and shown as waiting",
+        )
+    return broker.trader(settings), broker
+
+
+def _arm(
+    app: PandaApp, context: Context, broker: Broker, trader: Trader, shards: ShardMap, readback: ReadBack
+) -> tuple[list[LogTable], dict[str, Agent]]:
+    risk = make_table(app, risk_table.NAME, "the account: what every limit depends on")
+    execution = make_table(app, execution_table.NAME, "working orders, a row an instrument")
+    portfolio = make_table(app, portfolio_table.NAME, "books, a row a strategy")
+    agents: dict[str, Agent] = {
+        "risk": RiskAgent(context, risk, broker),
+        "execution": ExecutionAgent(context, execution, trader, shards, readback),
+        "portfolio": PortfolioAgent(context, portfolio, broker),
+    }
+    return [risk, execution, portfolio], agents
+
+
+def _declare(app: PandaApp, loop: AgentLoop, name: str, agent: Agent) -> None:
+    async def run(stream: Any) -> None:
+        await loop.run(stream, agent.handle)
+
+    run.__name__ = run.__qualname__ = name  # what Faust shows in its log
+    # Bytes: an undecodable record must reach the loop's own dead-letter path, not be thrown into the agent.
+    app.agent(app.topic(*agent.topics, key_type=bytes, value_type=bytes), name=name)(run)
+
+
+def _dead_letter(identity: Identity, record: Record, reason: str) -> bytes:
+    letter = DeadLetter(
+        world=identity.world.name,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=reason,
+        key=record.key.decode(errors="replace") if record.key is not None else None,
+        payload=payload_text(record.value),
+    )
+    return encode(letter)
+
+
+def _mirror_strategies(context: Context, brokers: dict[str, Broker]) -> None:
+    strategies = []
+    for config in context.strategies.values():
+        paused = context.levels.paused(config.strategy_id)
+        strategies.append(
+            {
+                "strategy_id": config.strategy_id,
+                "version": config.version,
+                "brokers": config.brokers,
+                "consents": config.consents,
+                "state": "paused" if paused else "active",
+                "reason": paused.reason if paused else "",
+            }
+        )
+    known = [
+        {
+            "namespace": broker.namespace,
+            "title": broker.title,
+            "currency": broker.currency,
+            "live": broker.live,
+            "trader": broker.trader is not None,
+        }
+        for broker in brokers.values()
+    ]
+    now = context.now_ms()
+    view = {"strategies": strategies, "brokers": known, "at": now}
+    context.mirror.put(Keys("brain").strategies, orjson.dumps(view), version=now)
+
+
+def _prepare_worker(settings: Settings, servers: Servers, identity: Identity) -> None:
+    async def preflight() -> None:
+        PandaWorker.held.enter_context(identity.lock())
+        await enter(settings, servers, identity)
+
+    PandaWorker.preflight = staticmethod(preflight)
+
+
+def _main() -> PandaApp:
+    try:
+        refuse_flags(sys.argv)
+        check_versions()
+        mend_recovery()
+        # Faust takes the current loop: uvloop saves a fifth of the CPU, and no flag is needed.
+        asyncio.set_event_loop(uvloop.new_event_loop())
+        return build_app(load_settings())
+    except PandaError as error:
+        exit_with(error)
+
+
+app = _main()

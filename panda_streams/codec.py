@@ -67,22 +67,10 @@ def decode_market(data: bytes | None) -> TickBatch | Beat:
         if head["kind"] == "ticks":
             ticks = tuple([Tick(*fields) for fields in head["ticks"]])
             for tick in ticks:
-                # A price or a time of the wrong type would surface much later, as a wrong book.
-                if type(tick.price) is not int or type(tick.time) is not int or type(tick.instrument) is not str:
-                    raise BadEvent(f"tick {tick!r}: instrument must be text, price and time must be integers")
-            return TickBatch(
-                head["world"], head["source"], head["run"], head["sequence"], head["time"], ticks, depth_line or None
-            )
+                _check_tick(tick)
+            return TickBatch(*_origin(head), ticks, depth_line or None)
         if head["kind"] == "beat":
-            return Beat(
-                head["world"],
-                head["source"],
-                head["run"],
-                head["sequence"],
-                head["time"],
-                Phase(head["phase"]),
-                bool(head["end"]),
-            )
+            return Beat(*_origin(head), Phase(head["phase"]), bool(head["end"]))
         raise BadEvent(f"kind {head['kind']!r} is not ticks or beat")
     except BadEvent:
         raise
@@ -90,17 +78,46 @@ def decode_market(data: bytes | None) -> TickBatch | Beat:
         raise BadEvent(f"not a tick batch or a beat: {type(error).__name__}: {error}") from error
 
 
+def _check_tick(tick: Tick) -> None:
+    # A field of the wrong type would surface much later, as a wrong book or a dead worker.
+    instrument, price, quantity, volume, bid, ask, time, row = tick
+    if type(instrument) is not str or type(price) is not int or type(time) is not int or type(row) is not int:
+        raise BadEvent(f"{tick!r}: instrument must be text; price, time and row must be integers")
+    if (
+        (bid is not None and type(bid) is not int)
+        or (ask is not None and type(ask) is not int)
+        or (quantity is not None and type(quantity) is not int)
+        or (volume is not None and type(volume) is not int)
+    ):
+        raise BadEvent(f"{tick!r}: quantity, volume, bid and ask must be integers or null")
+
+
+def _origin(head: dict[str, Any]) -> tuple[str, str, str, int, int]:
+    world, source, run = head["world"], head["source"], head["run"]
+    sequence, time = head["sequence"], head["time"]
+    if type(world) is not str or type(source) is not str or type(run) is not str:
+        raise BadEvent(f"world {world!r}, source {source!r} and run {run!r} must be text")
+    if type(sequence) is not int or type(time) is not int:
+        raise BadEvent(f"sequence {sequence!r} and time {time!r} must be integers")
+    return world, source, run, sequence, time
+
+
 def decode_depth(batch: TickBatch) -> dict[int, Depth]:
     """Decode a batch's order books by row; empty where the source has none."""
     if batch.depth_line is None:
         return {}
     try:
-        return {
-            row: Depth(tuple(DepthLevel(*level) for level in bids), tuple(DepthLevel(*level) for level in asks))
-            for row, bids, asks in orjson.loads(batch.depth_line)
-        }
+        return {int(row): Depth(_levels(bids), _levels(asks)) for row, bids, asks in orjson.loads(batch.depth_line)}
     except (ValueError, TypeError) as error:
         raise BadEvent(f"not a line of order books: {type(error).__name__}: {error}") from error
+
+
+def _levels(pairs: list[list[int]]) -> tuple[DepthLevel, ...]:
+    levels = tuple(DepthLevel(*pair) for pair in pairs)
+    for level in levels:
+        if type(level.price) is not int or type(level.quantity) is not int:
+            raise TypeError(f"{level!r}: price and quantity must be integers")
+    return levels
 
 
 def encode(event: Value) -> bytes:

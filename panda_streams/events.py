@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from panda_streams.domain.orders import Fill, OrderState
+from panda_streams.domain.risk.rules import Finding
 from panda_streams.domain.signals import Side, Signal
 from panda_streams.domain.ticks import Tick
 from panda_streams.domain.values import Value
@@ -26,7 +27,6 @@ __all__ = [
     "OrderUpdate",
     "Phase",
     "Rejected",
-    "RuleResult",
     "Signal",
     "Snapshot",
     "TickBatch",
@@ -47,16 +47,21 @@ class TickBatch:
     """All ticks of one feed frame that belong to one shard.
 
     `sequence` counts the records of (source, run) on this shard from 0 without a gap, beats included. `ticks` are in
-    the order of their rows. `depth` maps a row to the order book at that tick and is decoded only on demand.
+    the order of their rows.
     """
 
     world: str
+    """The world that the record belongs to."""
     source: str
+    """What published it: a recording, the simulator or a broker."""
     run: str
+    """One run of that source; the same recording has the same run."""
     sequence: int
+    """The record's number in (source, run) on this shard."""
     time: int
     """Highest event time of its ticks, milliseconds since the epoch."""
     ticks: tuple[Tick, ...]
+    """The ticks, each an array of Tick's fields."""
     depth_line: bytes | None = None
     """The undecoded second line: see codec.decode_depth."""
 
@@ -66,21 +71,19 @@ class Beat:
     """Event time has reached `time` on this shard: no tick with a time up to it follows. `end`: none follows at all."""
 
     world: str
+    """The world that the record belongs to."""
     source: str
+    """What published it: a recording, the simulator or a broker."""
     run: str
+    """One run of that source; the same recording has the same run."""
     sequence: int
+    """The record's number in (source, run) on this shard."""
     time: int
+    """Event time reached, milliseconds since the epoch."""
     phase: Phase
+    """Phase of the trading session."""
     end: bool = False
-
-
-class RuleResult(Value):
-    """One risk rule's finding: what it saw and the limit it saw it against."""
-
-    code: str
-    passed: bool
-    value: str | None
-    limit: str | None
+    """True if nothing follows from this run."""
 
 
 class Validated(Value):
@@ -89,10 +92,15 @@ class Validated(Value):
     kind: Literal["validated"] = "validated"
     world: str
     namespace: str
+    """The broker account."""
     signal: Signal
+    """The signal as the brain said it."""
     order_id: str
+    """The order that it becomes, derived from the signal and the namespace."""
     quantity: int
-    rules: tuple[RuleResult, ...]
+    """Shares that it may trade."""
+    rules: tuple[Finding, ...]
+    """The finding of every rule that was asked."""
     producer: str
     sequence: int
 
@@ -104,8 +112,11 @@ class Rejected(Value):
     world: str
     namespace: str
     signal: Signal
+    """The signal as the brain said it."""
     codes: tuple[str, ...]
-    rules: tuple[RuleResult, ...]
+    """The rules that it broke."""
+    rules: tuple[Finding, ...]
+    """The finding of every rule that was asked."""
     producer: str
     sequence: int
 
@@ -117,15 +128,23 @@ class OrderUpdate(Value):
     world: str
     namespace: str
     order_id: str
+    """The order that changed."""
     signal_id: str
+    """The signal that the order came from."""
     strategy_id: str
+    """The strategy that said it."""
     instrument: str
     side: Side
     quantity: int
+    """Shares ordered."""
     state: OrderState
+    """The state after the change."""
     reason: str | None
+    """Why, where the state alone does not say."""
     time: int
+    """Event time of the change, milliseconds since the epoch."""
     fill: Fill | None
+    """The fill that changed it, if one did."""
     producer: str
     sequence: int
 
@@ -137,6 +156,7 @@ class Filled(Value):
     world: str
     namespace: str
     fill: Fill
+    """What the market gave the order."""
     producer: str
     sequence: int
 
@@ -148,9 +168,13 @@ class Mark(Value):
     world: str
     namespace: str
     strategy_id: str
+    """The strategy that holds them."""
     shard: int
+    """The shard on which the instruments live."""
     time: int
+    """Event time of the prices, milliseconds since the epoch."""
     prices: dict[str, Decimal]
+    """Instrument to its last price."""
 
 
 class Snapshot(Value):
@@ -160,12 +184,19 @@ class Snapshot(Value):
     world: str
     namespace: str
     strategy_id: str
+    """The strategy whose book it is."""
     time: int
+    """Event time of the change, milliseconds since the epoch."""
     capital: Decimal
+    """Money that the strategy started with."""
     cash: Decimal
+    """Money now, after all trades and charges."""
     realised: Decimal
+    """Profit of what was sold, charges apart."""
     unrealised: Decimal
+    """Profit of what is held at the last prices, charges apart."""
     charges: Decimal
+    """All charges so far."""
     producer: str
     sequence: int
 
@@ -183,11 +214,17 @@ class Level(Value):
     kind: Literal["level"] = "level"
     world: str
     scope: str
+    """What it is for: a namespace, all of them, or the world."""
     setting: str
+    """What is set, as `mode`."""
     value: str
+    """Its value, as HALTED."""
     who: str
+    """Who set it."""
     at: int
+    """Wall time at which it was set, milliseconds since the epoch."""
     reason: str
+    """Why, in the words of who set it."""
 
 
 class DeadLetter(Value):
@@ -196,11 +233,17 @@ class DeadLetter(Value):
     kind: Literal["dead-letter"] = "dead-letter"
     world: str
     topic: str
+    """Full name of the topic it came from."""
     partition: int
+    """Partition it came from."""
     offset: int
+    """Offset it has there."""
     reason: str
+    """What was wrong with it."""
     key: str | None
+    """Its key as base64."""
     payload: str
+    """Its value as base64."""
 
 
 class Health(Value):
@@ -209,12 +252,17 @@ class Health(Value):
     kind: Literal["health"] = "health"
     world: str
     role: str
+    """feed, brain, arm or gateway."""
     namespace: str | None
+    """The broker account of an arm."""
     instance: int
+    """Number of this process among those that share its work."""
     pid: int
+    """Its process id."""
     state: str
     """starting, recovering, running, waiting, finished or stopped."""
     ready: bool
+    """True if it does its work now."""
     mode: str | None
     """ACTIVE or HALTED for an arm."""
     detail: str
@@ -226,9 +274,11 @@ class Health(Value):
     last_event_time: int | None
     """Event time of the last record processed, milliseconds since the epoch."""
     started_at: int
+    """Wall time of its start, milliseconds since the epoch."""
     at: int
     """Wall time of this report, milliseconds since the epoch."""
     url: str | None
+    """Address of its pages, if it serves any."""
 
 
 WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {

@@ -147,7 +147,7 @@ class Home:
                         f"{_ARM_SLOTS} namespaces have ports in {file.name}",
                         fix="remove those that no longer exist from that file",
                     )
-                slots[namespace] = max(slots.values(), default=0) + 1
+                slots[namespace] = min(set(range(1, _ARM_SLOTS + 1)) - set(slots.values()))
                 file.seek(0)
                 file.truncate()
                 file.write(json.dumps(slots))

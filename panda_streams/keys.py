@@ -45,9 +45,9 @@ class Keys:
     def order(self, order_id: str) -> str:
         return f"{self.prefix}orders:{order_id}"
 
-    def health(self, instance: int) -> str:
+    def health(self, instance: int | str) -> str:
         return f"{self.prefix}health:{instance}"
 
-    def fanout_of(self, shard: int) -> str:
+    def fanout_of(self, shard: int | str) -> str:
         """JSON object: broker to the number of signals that this shard has sent to it."""
         return f"{self.prefix}fanout:{shard}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 
 import psutil
@@ -21,6 +22,8 @@ __all__ = [
     "topic_prefix",
     "write_running",
 ]
+
+_HOST = re.compile(r"[^\s/,@]+:\d{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def read_running(home: Home) -> Running | None:
 def kafka_hosts(url: str) -> str:
     """Turn KAFKA_BROKER_URL into the comma separated hosts that Kafka clients take."""
     hosts = [part.strip().removeprefix("kafka://").removeprefix("aiokafka://") for part in url.split(";")]
-    if not all(host and ":" in host for host in hosts):
+    if not all(_HOST.fullmatch(host) for host in hosts):
         raise SettingsError(f"KAFKA_BROKER_URL={url!r} is not an address", fix="write kafka://host:9092")
     return ",".join(hosts)
 

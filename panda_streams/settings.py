@@ -144,21 +144,13 @@ class Settings(BaseSettings):
         return Ports(self.port_base)
 
 
-def load_settings(env_file: Path | None = None) -> Settings:
-    """Read the settings from the environment, and from `env_file` what the environment does not set.
-
-    Raises SettingsError that names each unusable setting, what it must be and where it came from.
-    """
-    if env_file is not None and not env_file.is_file():
-        raise SettingsError(f"env file {env_file} does not exist", fix="name an existing file after --env-file")
+def load_settings() -> Settings:
+    """Read the settings from the environment; raise SettingsError that names each unusable one."""
     try:
-        settings = Settings(_env_file=env_file)
+        settings = Settings()
     except ValidationError as error:
-        origin = f"the environment or {env_file}" if env_file else "the environment"
         # The value is not printed: it may be a secret.
         wrong = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-        raise SettingsError(
-            f"unusable setting in {origin}: {wrong}", fix="correct or unset it; see docs/settings.md"
-        ) from None
+        raise SettingsError(f"unusable setting: {wrong}", fix="correct or unset it; see docs/settings.md") from None
     settings.ports  # noqa: B018  an impossible port base is an error of the setting, not of its first user
     return settings

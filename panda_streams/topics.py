@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["ARM_TOPICS", "SHARED_TOPICS", "TopicKey", "TopicSpec", "Topics"]
+__all__ = ["ARM_TOPICS", "SHARED_TOPICS", "TopicKey", "TopicSpec", "Topics", "level_key"]
 
 _HOUR_MS = 3_600_000
 
@@ -93,3 +93,8 @@ class Topics:
         for namespace in namespaces:
             specs |= {self.of(namespace, spec.name): spec for spec in ARM_TOPICS}
         return specs
+
+
+def level_key(scope: str, setting: str) -> bytes:
+    """The key of a level on a control topic: its last record is the level in force."""
+    return f"{scope}/{setting}".encode()

@@ -1,0 +1,70 @@
+"""The `panda` command: one module a command group, imported only when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+from dotenv import dotenv_values
+
+from panda_streams import __version__
+from panda_streams.errors import PandaError
+
+__all__ = ["main", "panda"]
+
+_COMMANDS = {
+    "up": "panda_streams.cli.up:up",
+    "servers": "panda_streams.cli.up:servers",
+    "status": "panda_streams.cli.status:status",
+    "halt": "panda_streams.cli.control:halt",
+    "resume": "panda_streams.cli.control:resume",
+    "strategy": "panda_streams.cli.control:strategy",
+    "feed": "panda_streams.cli.feed:feed",
+    "record": "panda_streams.cli.feed:record",
+    "gateway": "panda_streams.cli.gateway:gateway",
+    "topics": "panda_streams.cli.topics:topics",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Read settings from this file; what the environment sets wins.",
+)
+@click.version_option(__version__, prog_name="panda")
+def panda(env_file: Path | None) -> None:
+    """One brain decides; each broker has an isolated arm that trades.
+
+    Exit codes: 0 all is well, 1 something is not well or failed, 2 bad usage, setting or file, 3 a server does not
+    answer, 4 topics are wrong, 5 another world's data, 6 already running.
+    """
+    if env_file is not None:
+        for name, value in dotenv_values(env_file).items():
+            if value is not None:
+                os.environ.setdefault(name, value)
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is printed without a traceback."""
+    try:
+        panda()
+    except PandaError as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)

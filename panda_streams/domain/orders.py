@@ -42,14 +42,24 @@ class Fill(Value):
     """A trade of an order: `price` per share and `charges` in the account's currency, exact decimals."""
 
     fill_id: str
+    """The fill's identity, derived from its order and its number there."""
     order_id: str
+    """The order that was filled."""
     signal_id: str
+    """The signal that the order came from."""
     strategy_id: str
+    """The strategy in whose book it is."""
     instrument: str
+    """The instrument traded."""
     side: Side
+    """BUY or SELL."""
     quantity: int
+    """Shares, always positive."""
     price: Decimal
+    """Price of one share."""
     charges: Decimal
+    """Charges of the whole fill."""
     time: int
+    """Event time of the fill, milliseconds since the epoch."""
     tick: TickRef
     """The tick that filled it; for a real broker, the last tick seen before the trade."""

@@ -47,10 +47,15 @@ class TickRef(Value):
     """Where a tick stands: in its source (source, run, row) and in the tick log (shard, offset)."""
 
     source: str
+    """What published the tick: a recording, the simulator or a broker."""
     run: str
+    """One run of that source; the same recording has the same run."""
     row: int
+    """The tick's number in the run."""
     shard: int
+    """Partition of market.ticks."""
     offset: int
+    """Offset of its batch in that partition."""
     time: int
     """Event time of the tick, milliseconds since the epoch."""
 

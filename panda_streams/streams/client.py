@@ -7,12 +7,13 @@ import ssl
 from typing import Any
 
 from aiokafka import AIOKafkaClient
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from panda_streams.errors import ServerUnreachable
 from panda_streams.settings import Settings
 
-__all__ = ["await_kafka", "client_options"]
+__all__ = ["await_kafka", "client_options", "cluster_id"]
 
 
 def client_options(settings: Settings, hosts: str) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def client_options(settings: Settings, hosts: str) -> dict[str, Any]:
         "bootstrap_servers": hosts.split(","),
         "security_protocol": settings.kafka_security_protocol,
     }
-    if "SSL" in settings.kafka_security_protocol.replace("SASL", ""):
+    if settings.kafka_security_protocol.endswith("SSL"):
         cafile = str(settings.kafka_ssl_cafile) if settings.kafka_ssl_cafile else None
         options["ssl_context"] = ssl.create_default_context(cafile=cafile)
     if settings.kafka_security_protocol.startswith("SASL"):
@@ -52,3 +53,13 @@ async def await_kafka(settings: Settings, hosts: str, *, timeout_s: float = 8.0)
             await asyncio.sleep(0.2)
         finally:
             await client.close()
+
+
+async def cluster_id(settings: Settings, hosts: str) -> str:
+    """The id that Kafka gave itself when its storage was made."""
+    admin = AIOKafkaAdminClient(**client_options(settings, hosts))
+    await admin.start()
+    try:
+        return str((await admin.describe_cluster())["cluster_id"])
+    finally:
+        await admin.close()

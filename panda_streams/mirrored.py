@@ -1,0 +1,159 @@
+"""What is in Redis under the keys of keys.py: one frozen class a record, written through the mirror, read by people.
+
+Health (events.py) is mirrored too. Readers take fields that they do not know of, so that a worker of a newer version
+does not blank the screen.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+from panda_streams.events import Mode
+
+__all__ = [
+    "Amount",
+    "BrokerRecord",
+    "FanoutRecord",
+    "OrderRecord",
+    "PortfolioRecord",
+    "PositionRecord",
+    "Refusal",
+    "RiskRecord",
+    "StrategiesRecord",
+    "StrategyRecord",
+]
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float):
+        raise ValueError("money is a decimal as text, never a float")
+    return value
+
+
+Amount = Annotated[
+    Decimal, BeforeValidator(_exact), PlainSerializer(lambda amount: format(amount, "f"), return_type=str)
+]
+"""Money: exact, and plain digits in JSON, never an exponent."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class PortfolioRecord(_Record):
+    """`<ns>:portfolio:<strategy_id>`: one strategy's book at one broker account."""
+
+    world: str
+    namespace: str
+    strategy_id: str
+    currency: str
+    simulated: bool
+    capital: Amount
+    cash: Amount
+    realised: Amount
+    unrealised: Amount | None
+    """None while a position has no last price."""
+    charges: Amount
+    equity: Amount | None
+    positions: int
+    """Open ones."""
+    fills: int
+    time: int | None
+    """Event time of the last change, milliseconds since the epoch."""
+    at: int
+    """Wall time of the writing, milliseconds since the epoch."""
+    version: int
+
+
+class PositionRecord(_Record):
+    """`<ns>:positions:<strategy_id>:<instrument>`: what a strategy holds, or held, of one instrument."""
+
+    instrument: str
+    quantity: int
+    average_price: Amount | None
+    last_price: Amount | None
+    realised: Amount
+    unrealised: Amount | None
+    time: int | None
+    at: int
+
+
+class Refusal(_Record):
+    """A signal that an arm refused, and the codes of the rules that it broke."""
+
+    signal_id: str
+    strategy_id: str
+    instrument: str
+    codes: tuple[str, ...]
+    time: int
+
+
+class RiskRecord(_Record):
+    """`<ns>:risk`: an arm's account, and what became of the signals that it was sent."""
+
+    mode: Mode
+    mode_reason: str | None = None
+    cash: Amount | None = None
+    signals: int
+    """Signals that it has handled."""
+    validated: int
+    rejected: int
+    refusals: dict[str, int] = {}
+    """Rule code to the number of refusals."""
+    recent_refusals: tuple[Refusal, ...] = ()
+    time: int | None
+    at: int
+
+
+class OrderRecord(_Record):
+    """`<ns>:orders:<order_id>`: an order that waits for the market."""
+
+    order_id: str
+    strategy_id: str
+    instrument: str
+    side: str
+    quantity: int
+    state: str
+    price: Amount | None = None
+    time: int
+    at: int
+
+
+class StrategyRecord(_Record):
+    """A strategy as the brain runs it."""
+
+    strategy_id: str
+    version: str
+    brokers: tuple[str, ...]
+    consents: dict[str, bool] = {}
+    state: str
+    """active or paused."""
+    reason: str = ""
+
+
+class BrokerRecord(_Record):
+    """A broker that the brain knows of."""
+
+    namespace: str
+    title: str
+    currency: str
+    live: bool
+    trader: bool
+    """False where this version has no trader yet, so that no arm can run."""
+
+
+class StrategiesRecord(_Record):
+    """`brain:strategies`: what the brain runs, and for which brokers."""
+
+    strategies: tuple[StrategyRecord, ...]
+    brokers: tuple[BrokerRecord, ...] = ()
+    at: int
+
+
+class FanoutRecord(_Record):
+    """`brain:fanout:<shard>`: how many signals this shard has sent to each broker."""
+
+    counts: dict[str, int]

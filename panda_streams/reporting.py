@@ -1,0 +1,105 @@
+"""What a worker says of itself every second, and when the mirror is written whole again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import faust
+from mode import Service
+
+from panda_streams.codec import encode
+from panda_streams.events import Health
+from panda_streams.identity import Identity
+from panda_streams.keys import Keys
+from panda_streams.mirror import Mirror
+from panda_streams.streams.health import WorkerHealth
+from panda_streams.streams.loop import AgentLoop
+
+__all__ = ["Reporter"]
+
+_INTERVAL_S = 1.0
+
+
+class Reporter(Service):
+    """Owns the worker's mirror and reports its health there.
+
+    `mode` says the arm's mode (None for the brain). `rewrite` writes all of this worker's rows to the mirror again:
+    called once its tables are recovered, after every change of its partitions and after an outage of Redis.
+    """
+
+    def __init__(
+        self,
+        app: faust.App,
+        identity: Identity,
+        mirror: Mirror,
+        health: WorkerHealth,
+        loop: AgentLoop,
+        mode: Callable[[], str | None],
+        rewrite: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self._app = app
+        self._identity = identity
+        self._mirror = mirror
+        self._health = health
+        self._agents = loop
+        self._mode = mode
+        self._rewrite = rewrite
+        self._due = True
+        self._seen: Any = None
+        self._started_at = _now_ms()
+
+    async def on_start(self) -> None:
+        await self._mirror.start()
+        self._mirror.on_reconnect(self._rewrite_soon)
+
+    def _rewrite_soon(self) -> None:
+        self._due = True
+
+    @Service.task
+    async def _report(self) -> None:
+        while not self.should_stop:
+            look = await self._health.look()
+            seen = (self._app.consumer_generation_id, self._mode())
+            recovered = not look.checks["recovered"] and not look.checks["flowing"]
+            if recovered and (self._due or seen != self._seen):
+                self._due, self._seen = False, seen
+                self._rewrite()
+            state = "running" if look.ready else "recovering" if not recovered else "waiting"
+            self._put(state, look.ready, look.detail, look.lag)
+            await asyncio.sleep(_INTERVAL_S)
+
+    def _put(self, state: str, ready: bool, detail: str, lag: int | None) -> None:
+        identity = self._identity
+        report = Health(
+            world=identity.world.name,
+            role=identity.role,
+            namespace=identity.namespace,
+            instance=identity.instance,
+            pid=os.getpid(),
+            state=state,
+            ready=ready,
+            mode=self._mode(),
+            detail=detail,
+            lag=lag,
+            events=self._agents.events,
+            last_event_time=self._agents.last_event_time,
+            started_at=self._started_at,
+            at=_now_ms(),
+            url=identity.canonical_url,
+        )
+        keys = Keys(identity.scope)
+        self._mirror.put(keys.health(identity.instance), encode(report), version=report.at)
+        self._mirror.add(keys.instances, str(identity.instance))
+
+    async def on_stop(self) -> None:
+        self._put("stopped", False, "", None)
+        await self._mirror.stop()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,102 @@
+"""The worker process: what `faust -A faust_app worker` brings by itself, and the flags that would break it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, ClassVar, NoReturn
+
+import click
+import faust
+
+from panda_streams.errors import PandaError, SettingsError
+
+__all__ = ["PandaWorker", "exit_with", "refuse_flags"]
+
+_REFUSED = {
+    ("-p", "--web-port"): "the port is part of the worker's identity; set PANDA_PORT_BASE or PANDA_INSTANCE",
+    ("-h", "--web-host"): "another canonical address would keep this worker out of its group after a restart",
+    ("-b", "--web-bind"): "the pages have no password and stay on 127.0.0.1",
+    ("--web-transport",): "the pages stay on 127.0.0.1",
+    ("--without-web",): "readiness and tables are served there, and the supervisor relies on them",
+    ("-D", "--datadir"): "the data directory is part of the worker's identity; set PANDA_HOME",
+    ("-L", "--loop"): "the worker brings uvloop by itself",
+}
+_LEVELS = ("info", "debug")
+
+
+def refuse_flags(argv: Sequence[str]) -> None:
+    """Raise SettingsError for a command line flag of Faust that would break a worker."""
+    for index, word in enumerate(argv):
+        flag, _, value = word.partition("=")
+        for names, reason in _REFUSED.items():
+            # -h alone is Faust's flag for a host name, not for help.
+            if flag in names:
+                raise SettingsError(f"the flag {flag} is refused: {reason}", fix=f"leave {flag} away")
+        if flag in ("-l", "--loglevel"):
+            level = value or (argv[index + 1] if index + 1 < len(argv) else "")
+            if level.lower() not in _LEVELS:
+                raise SettingsError(
+                    f"the log level {level} is refused: Faust then sets the root logger to DEBUG, at 20 % more CPU",
+                    fix="leave it away (info is the default), or use debug",
+                )
+
+
+def exit_with(error: PandaError) -> NoReturn:
+    """Print an error that the user can mend, and end with its exit code."""
+    click.secho(f"error: {error}", fg="red", err=True)
+    sys.exit(error.exit_code)
+
+
+class _Calm(logging.Filter):
+    """Lets a message through at most `burst` times in ten seconds: in an outage clients log hundreds a second."""
+
+    burst = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        key = (record.name, str(record.msg))
+        now = time.monotonic()
+        since, count = self._seen.get(key, (now, 0))
+        if now - since > 10:
+            since, count = now, 0
+        self._seen[key] = (since, count + 1)
+        return count < self.burst
+
+
+class PandaWorker(faust.Worker):
+    """Faust's worker, which checks its world before it starts anything.
+
+    The composition root sets `preflight`, which raises PandaError if the worker must not start, and what it enters
+    into `held` is released when the process ends.
+    """
+
+    preflight: ClassVar[Callable[[], Awaitable[None]] | None] = None
+    held: ClassVar[ExitStack] = ExitStack()
+
+    def __init__(self, *args: Any, loglevel: Any = None, **kwargs: Any) -> None:
+        # The command line's default is WARN, which would put the root logger at DEBUG.
+        level = loglevel if str(loglevel).lower() in _LEVELS else "info"
+        super().__init__(*args, loglevel=level, **kwargs)
+        self.spinner = None
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        super().on_setup_root_logger(logger, level)
+        for handler in logger.handlers:
+            handler.addFilter(_Calm())
+
+    def execute_from_commandline(self) -> NoReturn:
+        preflight = type(self).preflight
+        if preflight is not None:
+            try:
+                self.loop.run_until_complete(preflight())
+            except PandaError as error:
+                exit_with(error)
+        super().execute_from_commandline()
+        raise SystemExit(0)
