@@ -11,7 +11,7 @@ from panda_streams.brokers.port import Broker
 from panda_streams.codec import decode, encode
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.risk.account import Reservation, order_changed, reserve
-from panda_streams.domain.risk.rules import Allowance, Verdict, judge
+from panda_streams.domain.risk.rules import Allowance, judge
 from panda_streams.domain.signals import Signal, identify
 from panda_streams.events import OrderUpdate, Rejected, Validated
 from panda_streams.keys import Keys
@@ -57,21 +57,20 @@ def step_signal(
             **produced,
         )
         return row.model_copy(update={**counted, "account": account, "validated": row.validated + 1}), validated
-    rejected = Rejected(
-        world=signal.world, namespace=namespace, signal=signal, codes=tuple(verdict.refusals), **produced
-    )
-    return row.model_copy(update={**counted, **_refused(row, signal, verdict)}), rejected
+    codes = tuple(rule.value for rule in verdict.refusals)
+    rejected = Rejected(world=signal.world, namespace=namespace, signal=signal, codes=codes, **produced)
+    return row.model_copy(update={**counted, **_refused(row, signal, codes)}), rejected
 
 
-def _refused(row: RiskRow, signal: Signal, verdict: Verdict) -> dict[str, object]:
+def _refused(row: RiskRow, signal: Signal, codes: tuple[str, ...]) -> dict[str, object]:
     refusals = dict(row.refusals)
-    for code in verdict.refusals:
+    for code in codes:
         refusals[code] = refusals.get(code, 0) + 1
     refusal = Refusal(
         signal_id=signal.signal_id,
         strategy_id=signal.strategy_id,
         instrument=signal.instrument,
-        codes=tuple(verdict.refusals),
+        codes=codes,
         time=signal.cause.time,
     )
     return {"rejected": row.rejected + 1, "refusals": refusals, "recent": (refusal, *row.recent)[:_RECENT]}

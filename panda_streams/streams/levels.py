@@ -41,7 +41,6 @@ async def publish_level(options: dict[str, Any], topic: str, key: bytes, value: 
 async def _catch_up(consumer: AIOKafkaConsumer, topic: str, apply: Callable[[Any], None]) -> None:
     partitions = [TopicPartition(topic, number) for number in sorted(await _partitions(consumer, topic))]
     consumer.assign(partitions)
-    await consumer.seek_to_beginning(*partitions)
     ends = await consumer.end_offsets(partitions)
     while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
         for records in (await consumer.getmany(*partitions, timeout_ms=200)).values():

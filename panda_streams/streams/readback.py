@@ -29,10 +29,11 @@ class ReadBack:
         if start >= end:
             return
         consumer, place = await self._started(), TopicPartition(topic, partition)
-        consumer.assign([place])
         first = (await consumer.beginning_offsets([place]))[place]
         if first > start:
             raise LogGone(f"{topic}-{partition} begins at {first}, but {start} must be read again")
+        # Nothing is awaited between the two: the client would look for a position of its own.
+        consumer.assign([place])
         consumer.seek(place, start)
         while await consumer.position(place) < end:
             for record in (await consumer.getmany(place, timeout_ms=500)).get(place, []):

@@ -1,0 +1,82 @@
+"""Values for tests, with what does not matter filled in."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from panda_streams.domain.orders import Fill
+from panda_streams.domain.signals import Intent, Quote, Side, Signal, identify
+from panda_streams.domain.ticks import Tick, TickRef
+from panda_streams.events import TickBatch
+
+INFY = "NSE:INFY"
+T0 = 1_623_123_900_000
+"""A trading morning, milliseconds since the epoch."""
+
+
+def a_tick(price: int = 140_000, *, row: int = 0, time: int = T0, instrument: str = INFY, **fields: int) -> Tick:
+    more = {"quantity": None, "volume": None, "bid": None, "ask": None, **fields}
+    return Tick(instrument=instrument, price=price, time=time, row=row, **more)
+
+
+def a_batch(*ticks: Tick, sequence: int = 0, depth_line: bytes | None = None) -> TickBatch:
+    return TickBatch("sim", "sim", "1", sequence, max(tick.time for tick in ticks), ticks, depth_line)
+
+
+def a_ref(*, row: int = 0, offset: int = 0, time: int = T0, shard: int = 0) -> TickRef:
+    return TickRef(source="sim", run="1", row=row, shard=shard, offset=offset, time=time)
+
+
+def a_signal(
+    intent: Intent = Intent.ENTRY,
+    *,
+    side: Side | None = None,
+    price: str | None = "1400",
+    sequence: int = 0,
+    strategy_id: str = "Momentum",
+    config: str = "v1",
+    instrument: str = INFY,
+    cause: TickRef | None = None,
+) -> Signal:
+    cause = cause or a_ref(row=sequence)
+    quote = Quote(tick=cause, price=Decimal(price), bid=None, ask=None) if price is not None else None
+    return Signal(
+        world="sim",
+        signal_id=identify("signal", strategy_id, sequence),
+        strategy_id=strategy_id,
+        config=config,
+        instrument=instrument,
+        side=side or (Side.BUY if intent is Intent.ENTRY else Side.SELL),
+        intent=intent,
+        cause=cause,
+        quote=quote,
+        producer="brain/0",
+        sequence=sequence,
+    )
+
+
+def a_fill(
+    side: Side,
+    quantity: int,
+    price: str,
+    *,
+    charges: str = "0",
+    number: int = 0,
+    time: int = T0,
+    strategy_id: str = "Momentum",
+    order_id: str = "order",
+    instrument: str = INFY,
+) -> Fill:
+    return Fill(
+        fill_id=identify("fill", number),
+        order_id=order_id,
+        signal_id="signal",
+        strategy_id=strategy_id,
+        instrument=instrument,
+        side=side,
+        quantity=quantity,
+        price=Decimal(price),
+        charges=Decimal(charges),
+        time=time,
+        tick=a_ref(time=time),
+    )

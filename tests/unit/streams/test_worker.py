@@ -1,0 +1,40 @@
+"""The worker's command line: what would break it is refused with the reason."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from panda_streams.errors import SettingsError
+from panda_streams.streams.worker import _Calm, refuse_flags
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["faust", "-A", "faust_app", "worker", "--web-port", "1"], "PANDA_PORT_BASE"),
+        (["faust", "-A", "faust_app", "worker", "--web-port=1"], "PANDA_PORT_BASE"),
+        (["faust", "-A", "faust_app", "worker", "-l", "warn"], "DEBUG"),
+        (["faust", "-A", "faust_app", "worker", "--loglevel=ERROR"], "DEBUG"),
+        (["faust", "-A", "faust_app", "-L", "aio", "worker"], "uvloop"),
+        (["faust", "--datadir", "/x", "-A", "faust_app", "worker"], "PANDA_HOME"),
+        (["faust", "-A", "faust_app", "worker", "--without-web"], "readiness"),
+        (["faust", "-A", "faust_app", "worker", "-b", "0.0.0.0"], "127.0.0.1"),
+    ],
+)
+def test_a_flag_that_would_break_the_worker_is_refused(argv: list[str], reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        refuse_flags(argv)
+
+
+@pytest.mark.parametrize("flags", [[], ["-l", "info"], ["--loglevel=debug"]])
+def test_the_plain_command_and_its_log_levels_are_taken(flags: list[str]) -> None:
+    refuse_flags(["faust", "-A", "faust_app", "worker", *flags])
+
+
+def test_a_message_that_repeats_is_let_through_five_times() -> None:
+    calm = _Calm()
+    record = logging.LogRecord("kafka", logging.ERROR, "", 0, "cannot connect to %s", ("x",), None)
+
+    assert [calm.filter(record) for _ in range(8)] == [True] * 5 + [False] * 3
