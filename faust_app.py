@@ -153,8 +153,9 @@ def _declare(app: PandaApp, loop: AgentLoop, name: str, agent: Agent) -> None:
         await loop.run(stream, agent.handle)
 
     run.__name__ = run.__qualname__ = name  # what Faust shows in its log
-    # Bytes: an undecodable record must reach the loop's own dead-letter path, not be thrown into the agent.
-    app.agent(app.topic(*agent.topics, key_type=bytes, value_type=bytes), name=name)(run)
+    # Raw: an undecodable record must reach the loop's own dead-letter path, not be thrown into the agent by Faust.
+    inputs = app.topic(*agent.topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    app.agent(inputs, name=name)(run)
 
 
 def _dead_letter(identity: Identity, record: Record, reason: str) -> bytes:

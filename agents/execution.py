@@ -357,7 +357,12 @@ class ExecutionAgent:
                 self._mirror(update)
 
     def _mirror(self, update: OrderUpdate) -> None:
-        keys = Keys(self._context.namespace)
+        """Show a working order; one that has ended stands on `<ns>.orders.updates` and leaves the mirror."""
+        keys, mirror = Keys(self._context.namespace), self._context.mirror
+        if update.state.terminal:
+            mirror.remove(keys.order(update.order_id))
+            mirror.discard(keys.orders, update.order_id)
+            return
         view = {
             "order_id": update.order_id,
             "strategy_id": update.strategy_id,
@@ -369,6 +374,5 @@ class ExecutionAgent:
             "time": update.time,
             "at": self._context.now_ms(),
         }
-        self._context.mirror.put(keys.order(update.order_id), orjson.dumps(view), version=update.sequence)
-        change = self._context.mirror.discard if update.state.terminal else self._context.mirror.add
-        change(keys.orders, update.order_id)
+        mirror.put(keys.order(update.order_id), orjson.dumps(view), version=update.sequence)
+        mirror.add(keys.orders, update.order_id)

@@ -214,7 +214,7 @@ class Level(Value):
     kind: Literal["level"] = "level"
     world: str
     scope: str
-    """What it is for: a namespace, all of them, or the world."""
+    """What it is for: a namespace, `all` of them, `strategy:<strategy_id>`, or the `world`."""
     setting: str
     """What is set, as `mode`."""
     value: str

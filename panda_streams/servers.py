@@ -69,7 +69,9 @@ def kafka_hosts(url: str) -> str:
     """Turn KAFKA_BROKER_URL into the comma separated hosts that Kafka clients take."""
     hosts = [part.strip().removeprefix("kafka://").removeprefix("aiokafka://") for part in url.split(";")]
     if not all(_HOST.fullmatch(host) for host in hosts):
-        raise SettingsError(f"KAFKA_BROKER_URL={url!r} is not an address", fix="write kafka://host:9092")
+        raise SettingsError(
+            f"KAFKA_BROKER_URL={url!r} is not an address", fix="write kafka://host:9092, several separated by ;"
+        )
     return ",".join(hosts)
 
 

@@ -1,0 +1,1 @@
+"""Strategies: pure classes that turn ticks into decisions, and the YAML files that configure them."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, StrictBool, ValidationError, field_validator, model_validator
 
 from panda_streams.brokers.port import Broker
 from panda_streams.domain.instruments import Instruments
@@ -34,19 +35,22 @@ class AccountConfig(Value):
 class StrategyConfig(Value):
     """One strategy: which class, what it watches and trades, for which brokers, with which parameters."""
 
-    strategy_id: str = Field(pattern=r"[A-Za-z][A-Za-z0-9_]{1,39}")
+    strategy_id: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,39}$")
+    """Name of its books, on every topic, in Redis and on the screen: letters, digits and _."""
     strategy: str
-    """Name of the class in strategies/: momentum, mean_reversion."""
+    """A registered strategy (momentum, mean_reversion), or `module:Class` of one's own on the PYTHONPATH."""
     watches: tuple[str, ...] = ()
     """Instruments whose ticks it sees beside those that it trades; an index may be watched."""
     trades: tuple[str, ...] = Field(min_length=1)
     """Instruments that it may trade, as NSE:INFY; never an index."""
-    brokers: tuple[str, ...] = ()
+    brokers: tuple[str, ...] = Field(min_length=1)
     """Broker accounts that receive its signals. Paper is always among them unless `paper: false`."""
-    paper: bool = True
-    consents: dict[str, bool] = Field(default={})
-    """Broker to consent, from `<broker>_trading_enabled`: without it a live arm refuses each signal."""
+    paper: StrictBool = True
+    """False takes paper off its brokers: no paper book to compare with."""
+    consents: dict[str, StrictBool] = Field(default={})
+    """Consent to real orders, by broker (`<broker>_trading_enabled`): without it a live arm refuses each signal."""
     params: dict[str, Any] = Field(default={})
+    """Parameters of the strategy's class; those not given have its defaults."""
     accounts: dict[str, AccountConfig]
     """Capital, size and limits per broker."""
 
@@ -55,23 +59,35 @@ class StrategyConfig(Value):
     def _from_yaml(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             raise ValueError("expected a mapping of settings")
+        if "consents" in data:
+            raise ValueError("write `<broker>_trading_enabled: true` instead of `consents`")
         data = dict(data)
         suffix = "_trading_enabled"
         flags = [key for key in data if isinstance(key, str) and key.endswith(suffix)]
         data["consents"] = {key.removesuffix(suffix): data.pop(key) for key in flags}
-        brokers = list(data.get("brokers") or [])
-        if data.get("paper", True) and "paper" not in brokers:
-            brokers.insert(0, "paper")
-        if not data.get("paper", True) and "paper" in brokers:
-            raise ValueError("`paper: false` contradicts paper in `brokers`")
-        data["brokers"] = brokers
+        brokers = data.get("brokers") or []
+        if isinstance(brokers, list):
+            if data.get("paper", True) and "paper" not in brokers:
+                brokers = ["paper", *brokers]
+            if not data.get("paper", True) and "paper" in brokers:
+                raise ValueError("`paper: false` contradicts paper in `brokers`")
+            data["brokers"] = brokers
         return data
+
+    @field_validator("watches", "trades", "brokers")
+    @classmethod
+    def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        # A broker listed twice would receive every signal twice.
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name} is listed twice")
+        return names
 
     @property
     def version(self) -> str:
         """Changes with whatever decides its signals, and with nothing else."""
-        decides = self.model_dump_json(include={"strategy_id", "strategy", "watches", "trades", "params"})
-        return hashlib.blake2b(decides.encode(), digest_size=6).hexdigest()
+        decides = self.model_dump(mode="json", include={"strategy_id", "strategy", "watches", "trades", "params"})
+        return hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=6).hexdigest()
 
     @property
     def instruments(self) -> frozenset[str]:
@@ -90,7 +106,7 @@ class StrategyConfig(Value):
                 raise ValueError(f"trades {name}, which is not in the list of instruments")
             if not instruments[name].tradable:
                 raise ValueError(f"trades {name}, which is an index; watch it instead")
-        for broker in (*self.brokers, *self.consents):
+        for broker in (*self.brokers, *self.consents, *self.accounts):
             if broker not in brokers:
                 raise ValueError(f"names the broker {broker}, which no installed package registers")
         for broker in self.brokers:
@@ -120,6 +136,8 @@ def _load(path: Path, instruments: Instruments, brokers: dict[str, Broker]) -> S
     try:
         config = StrategyConfig.model_validate(yaml.safe_load(path.read_text()))
         config.check(instruments, brokers)
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}", fix="make it a readable file") from None
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not YAML: {error}", fix=fix) from None
     except ValidationError as error:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +67,3 @@ def get(url: str) -> tuple[int, Any]:
             return error.code, json.loads(error.read())
     except OSError:
         return 0, None
-
-
-def eventually(check: Callable[[], T], timeout_s: float, what: str) -> T:
-    """Poll until `check` returns something true; fail with what was awaited and the last answer."""
-    deadline = time.monotonic() + timeout_s
-    while not (answer := check()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout_s} s: {what}; last: {answer!r}")
-        time.sleep(0.1)
-    return answer

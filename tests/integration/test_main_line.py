@@ -17,7 +17,8 @@ import pytest
 
 from panda_streams.worlds import prepare
 from tests.integration.conftest import FreshWorld, Spawned
-from tests.integration.reading import Line, eventually, get, read_topic
+from tests.integration.reading import Line, get, read_topic
+from tests.polling import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -75,7 +76,7 @@ def start(world: FreshWorld, spawn: Callable[..., Spawned], tmp_path: Path) -> t
     arm = spawn(["faust", "-A", "faust_app", "worker"], env={**world.env, "BROKER_NAMESPACE": "paper"})
     spawn(["panda", "gateway"])
     gateway = f"http://127.0.0.1:{world.env['PANDA_PORT_BASE']}"
-    eventually(lambda: get(f"{gateway}/ready")[0] == 200, 30, "the gateway is ready")
+    eventually(lambda: get(f"{gateway}/ready")[0] == 200, timeout_s=30, what="the gateway is ready")
     return brain, arm, gateway
 
 
@@ -100,7 +101,7 @@ def await_quiet(world: FreshWorld, gateway: str) -> None:
             and booked == said["orders.filled"]
         )
 
-    eventually(quiet, 180, "brain and arm have done all their work")
+    eventually(quiet, timeout_s=180, what="brain and arm have done all their work")
 
 
 def topic(world: FreshWorld, name: str, namespace: str = "paper") -> list[Line]:
@@ -258,7 +259,7 @@ def test_a_killed_brain_and_arm_leave_books_that_equal_their_topics(
     feed = spawn(["panda", "feed", "replay", str(recording), "--speed", "max"])
     arm_env = {**world.env, "BROKER_NAMESPACE": "paper"}
     for kills in range(1, 4):
-        eventually(lambda least=kills * 30: len(topic(world, "orders.filled")) > least, 90, "fills")
+        eventually(lambda least=kills * 30: len(topic(world, "orders.filled")) > least, timeout_s=90, what="fills")
         arm.kill()
         brain.kill()
         arm = spawn(["faust", "-A", "faust_app", "worker"], env=arm_env)

@@ -83,6 +83,9 @@ class FakeMirror:
     def put(self, key: str, value: bytes, version: int) -> None:
         self.values[key] = value
 
+    def remove(self, key: str) -> None:
+        self.values.pop(key, None)
+
     def add(self, set_key: str, member: str) -> None: ...
 
     def discard(self, set_key: str, member: str) -> None: ...

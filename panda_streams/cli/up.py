@@ -1,0 +1,193 @@
+"""`panda up` runs a whole deployment, `panda servers` only what its processes need."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import click
+
+from panda_streams.brokers.port import registered_brokers
+from panda_streams.cli.live_status import HealthReader, Screen, screen
+from panda_streams.embedded.deployment import Deployment, deploy
+from panda_streams.embedded.procfile import children_environment, find_procfile, read_procfile
+from panda_streams.embedded.supervisor import Supervisor
+from panda_streams.errors import BadInput, SettingsError
+from panda_streams.identity import World
+from panda_streams.settings import Settings, load_settings
+
+__all__ = ["servers", "up"]
+
+_SIMULATOR = "sim"
+
+
+@click.command()
+@click.option("--feed", metavar="sim|FILE", help="What to publish: the market simulator, or a recording.")
+@click.option("--speed", metavar="N|max", help="Event seconds a wall second.")
+@click.option(
+    "--procfile", type=click.Path(path_type=Path), help="The list of processes; else the Procfile of the directory."
+)
+@click.option("--world", metavar="NAME", help="sim, replay:<name> or live; a recording is replayed in one of its own.")
+def up(feed: str | None, speed: str | None, procfile: Path | None, world: str | None) -> None:
+    """Run everything: servers where none is given, and every process of the Procfile, until Ctrl-C.
+
+    A second start goes on from where the first stopped.
+    """
+    settings = _settings(feed, speed)
+    wanted, processes = _world(settings, world), procfile or find_procfile()
+    _run(lambda stopping: _up(settings, wanted, processes, stopping))
+
+
+@click.command()
+@click.option("--world", metavar="NAME", help="sim, replay:<name> or live.")
+def servers(world: str | None) -> None:
+    """Run only the servers, ready for processes that are started by hand, by honcho or by another supervisor."""
+    settings = _settings(None, None)
+    wanted = _world(settings, world)
+    _run(lambda stopping: _servers(settings, wanted, stopping))
+
+
+def _settings(feed: str | None, speed: str | None) -> Settings:
+    settings = load_settings()
+    update: dict[str, Any] = {"feed_speed": speed} if speed else {}
+    source = feed or settings.feed
+    if source != _SIMULATOR:
+        path = Path(source).expanduser().absolute()
+        if not path.is_file():
+            name = "--feed" if feed else "PANDA_FEED"
+            raise BadInput(f"{name}: there is no file {source}", fix=f"write {_SIMULATOR}, or the path of a recording")
+        source = str(path)
+    return settings.model_copy(update={**update, "feed": source})
+
+
+def _world(settings: Settings, name: str | None) -> World:
+    if name and settings.world and name != settings.world:
+        raise SettingsError(f"--world {name}, but PANDA_WORLD={settings.world}", fix="unset one of them")
+    if wanted := name or settings.world:
+        return World(wanted)
+    return World("sim") if settings.feed == _SIMULATOR else World.of_recording(Path(settings.feed))
+
+
+def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run `main` until a signal asks to stop; what it cleans up is waited for.
+
+    `main` is cancelled then, and its argument is set: a library may lose a cancellation that comes at a bad moment.
+    """
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        task = asyncio.current_task()
+        assert task is not None
+
+        def stop() -> None:
+            if not stopping.is_set():  # an impatient second signal must not break off the clean-up
+                stopping.set()
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's & have it
+                asyncio.get_running_loop().add_signal_handler(number, stop)
+        try:
+            await main(stopping)
+        except asyncio.CancelledError:
+            if not stopping.is_set():
+                raise
+        click.echo("everything is stopped")
+
+    asyncio.run(run())
+
+
+async def _up(settings: Settings, world: World, procfile: Path, stopping: asyncio.Event) -> None:
+    home = settings.home_dir
+    env = children_environment(
+        {
+            "PANDA_HOME": str(home.path),
+            "PANDA_WORLD": world.name,
+            "PANDA_FEED": settings.feed,
+            "PANDA_FEED_SPEED": settings.feed_speed,
+        }
+    )
+    programs = read_procfile(procfile, env, home.logs(world))
+    _log_to(home.logs(world) / "up.log")
+    shown = screen()
+    try:
+        shown.line(f"world {world.name} in {home.path}")
+        async with deploy(settings, world, shown.step, shown.changed) as deployment:
+            try:
+                await deployment.supervisor.run(programs)
+                await _show(settings, deployment, shown, stopping)
+            finally:
+                shown.close()
+                click.echo("stopping")
+    finally:
+        shown.close()
+
+
+async def _servers(settings: Settings, world: World, stopping: asyncio.Event) -> None:
+    _log_to(settings.home_dir.logs(world) / "up.log")
+    shown = screen()
+    try:
+        shown.line(f"world {world.name} in {settings.home_dir.path}")
+        async with deploy(settings, world, shown.step, shown.changed) as deployment:
+            shown.close()
+            click.echo(f"servers are ready: Kafka {deployment.servers.kafka}; Ctrl-C stops them")
+            while not await _pause(stopping, 1.0):
+                _check(deployment.supervisor)
+    finally:
+        shown.close()
+
+
+async def _show(settings: Settings, deployment: Deployment, shown: Screen, stopping: asyncio.Event) -> None:
+    """Show the processes every second until told to stop, and the screen's address once the gateway is ready."""
+    reader = HealthReader(deployment.servers.redis, ["feed", "brain", "gateway", *registered_brokers()])
+    dashboard = f"http://127.0.0.1:{settings.ports.gateway}"
+    announced = False
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as http:
+            while not stopping.is_set():
+                begun = time.monotonic()
+                _check(deployment.supervisor)
+                if not announced and await _is_ready(http, dashboard):
+                    announced = True
+                    shown.line(f"dashboard: {dashboard}")
+                shown.refresh(deployment.supervisor.rows, await reader.read())
+                await _pause(stopping, begun + 1 - time.monotonic())
+    finally:
+        await reader.close()
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> bool:
+    """Wait for `seconds`, or until told to stop; return whether that was so."""
+    try:
+        await asyncio.wait_for(stopping.wait(), max(0.0, seconds))
+    except TimeoutError:
+        return False
+    return True
+
+
+def _check(supervisor: Supervisor) -> None:
+    """Raise what broke the supervisor itself, if anything did."""
+    if supervisor.crash_reason is not None:
+        raise supervisor.crash_reason
+
+
+async def _is_ready(http: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with http.get(f"{url}/ready") as answer:
+            return answer.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+def _log_to(path: Path) -> None:
+    """Send what libraries log to a file: the terminal is for people."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )

@@ -1,0 +1,273 @@
+// The page: draws the state that the gateway sends. Whatever came from outside is set as text, never as HTML.
+
+import { ago, count, marketTime, money, signOf } from "/amounts.js";
+
+const POLL_MS = 2000;
+const FRESH_MS = 10000;
+
+/** Wall time of the gateway minus that of this browser: the largest seen, for an event can only be late. */
+let offset = -Infinity;
+let lastAnswer = null;
+
+function el(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+/** Makes `old` look like `fresh` with as few changes as possible: a selection and an opened row stay as they are. */
+function morph(old, fresh) {
+  const before = [...old.childNodes];
+  const after = [...fresh.childNodes];
+  after.forEach((node, index) => {
+    const there = before[index];
+    if (there === undefined) {
+      old.append(node);
+    } else if (there.nodeName !== node.nodeName || there.dataset?.key !== node.dataset?.key) {
+      there.replaceWith(node);
+    } else if (node.nodeType === Node.TEXT_NODE) {
+      if (there.data !== node.data) there.data = node.data;
+    } else {
+      for (const { name } of [...there.attributes]) {
+        if (!node.hasAttribute(name) && name !== "open") there.removeAttribute(name);
+      }
+      for (const { name, value } of node.attributes) {
+        if (name !== "open" && there.getAttribute(name) !== value) there.setAttribute(name, value);
+      }
+      morph(there, node);
+    }
+  });
+  before.slice(after.length).forEach((node) => node.remove());
+}
+
+function show(id, ...children) {
+  morph(document.getElementById(id), el("div", null, ...children));
+}
+
+const now = () => Date.now() + (offset === -Infinity ? 0 : offset);
+const absent = (reason) => el("span", { class: "absent", title: reason || "not known" }, "–");
+const age = (at) => (at === null ? absent("never") : el("time", { "data-at": at }, ago(now() - at)));
+const when = (time) => (time === null ? absent("no event yet") : marketTime(time));
+
+function figure(text, currency, reason, { signed = false, symbol = true } = {}) {
+  if (text === null || text === undefined) return absent(reason);
+  const tone = signed ? ["loss", "flat", "gain"][signOf(text) + 1] : "flat";
+  return el("span", { class: `money ${tone}`, title: `${text} ${currency ?? ""}`.trim() }, money(text, currency, { signed, symbol }));
+}
+
+function field(name, value, wide) {
+  return el("div", { class: wide ? "field wide" : "field" }, el("dt", null, name), el("dd", null, value));
+}
+
+function drawProcesses(page) {
+  const chips = page.processes.map((view) => {
+    const silent = now() - view.at > FRESH_MS;
+    const done = view.state === "finished" || view.state === "stopped";
+    const tone = done ? "idle" : silent ? "bad" : view.ready ? "good" : "wait";
+    const name = view.namespace ? `arm ${view.namespace}` : view.role;
+    const state = silent && !done ? `silent (was ${view.state})` : view.state + (view.ready || done ? "" : ", not ready");
+    return el("article", { class: `process ${tone}`, "data-key": `${name}/${view.instance}` },
+      el("h3", null, name, view.instance ? ` ${view.instance}` : ""),
+      el("p", { class: "state" }, state, " · ", age(view.at), " ago"),
+      view.detail && el("p", { class: "detail" }, view.detail),
+      el("p", { class: "facts" },
+        view.lag === null ? "" : `lag ${count(view.lag)} · `, `${count(view.events)} ${view.role === "gateway" ? "requests" : "events"}`),
+      view.last_event_time === null ? null : el("p", { class: "facts" }, marketTime(view.last_event_time)));
+  });
+  if (!chips.length) chips.push(el("p", { class: "absent" }, "No process has reported yet."));
+  show("processes", chips);
+}
+
+function waiting(view) {
+  if (view.signals_waiting === null) return "no count of signals waiting: the brain has sent none yet";
+  return `${count(view.signals_waiting)} ${view.signals_waiting === 1 ? "signal" : "signals"} waiting`;
+}
+
+function armLine(view) {
+  if (view.arm === "running") {
+    const mode = view.mode ?? "mode not known";
+    return el("p", { class: "arm" },
+      el("span", { class: `pill ${view.ready ? "good" : "wait"}` }, view.ready ? "arm running" : "arm not ready"),
+      el("span", { class: `pill ${view.mode === "HALTED" ? "bad" : "plain"}` }, mode),
+      el("span", { class: "quiet" }, waiting(view)),
+      view.mode === "HALTED" && view.mode_reason ? el("span", { class: "why" }, view.mode_reason) : null,
+      view.detail ? el("span", { class: "why" }, view.detail) : null);
+  }
+  return el("div", { class: "noarm" },
+    el("strong", null, view.arm === "none" ? "No arm is running" : "The arm has stopped"),
+    el("span", null, waiting(view)),
+    el("small", null, view.reason, view.at === null ? "" : "; last heard of ", view.at === null ? null : age(view.at), view.at === null ? "" : " ago"));
+}
+
+function totals(view) {
+  const sum = view.summary;
+  const reason = sum.reason || view.reason;
+  const figures = (name, key, options) => field(name, figure(sum[key], sum.currency, reason, options));
+  return el("dl", { class: sum.stale ? "totals stale" : "totals" },
+    field("Equity", figure(sum.equity, sum.currency, reason), true),
+    figures("Cash", "cash"),
+    figures("Capital", "capital"),
+    figures("Realised", "realised", { signed: true }),
+    figures("Unrealised", "unrealised", { signed: true }),
+    figures("Charges", "charges"),
+    field("Open positions", sum.at === null ? absent(reason) : count(sum.open_positions)),
+    field("Fills", sum.at === null ? absent(reason) : count(sum.fills)),
+    field("Age of the numbers", sum.at === null ? absent(reason) : el("span", null, age(sum.at), sum.stale ? el("em", { class: "mark" }, "behind") : null)));
+}
+
+function positions(book) {
+  const open = book.positions.filter((position) => position.quantity !== 0);
+  if (!open.length) return el("p", { class: "quiet" }, "No open position.");
+  const plain = { symbol: false };
+  return el("div", { class: "scroll" }, el("table", null,
+    el("thead", null, el("tr", null, ...["Instrument", "Qty", "Average", "Last", "Unrealised", "Age"].map((name, index) =>
+      el("th", { class: index ? "number" : null, scope: "col" }, name)))),
+    el("tbody", null, open.map((position) => el("tr", { "data-key": position.instrument, class: position.stale ? "stale" : null },
+      el("th", { scope: "row" }, position.instrument),
+      el("td", { class: "number" }, count(position.quantity)),
+      el("td", { class: "number" }, figure(position.average_price, book.currency, "no average price", plain)),
+      el("td", { class: "number" }, figure(position.last_price, book.currency, "no price since the position was opened", plain)),
+      el("td", { class: "number" }, figure(position.unrealised, book.currency, "no last price yet", { signed: true, symbol: false })),
+      el("td", { class: "number" }, age(position.at), position.stale ? el("em", { class: "mark" }, "behind") : null))))));
+}
+
+function strategy(view, strategyId, book, config) {
+  const flags = [];
+  if (config?.state === "paused") flags.push(el("span", { class: "pill bad", title: config.reason }, "paused"));
+  if (view.live && config && !config.consents[view.namespace]) {
+    flags.push(el("span", { class: "pill plain", title: `set ${view.namespace}_trading_enabled: true in its configuration` }, "no consent to trade live"));
+  }
+  const head = el("div", { class: "name" }, el("h3", null, strategyId), ...flags);
+  const pause = config?.state === "paused" ? el("p", { class: "why" }, config.reason) : null;
+  if (!book) {
+    const reason = view.reason || "no book yet";
+    return el("section", { class: "strategy", "data-key": strategyId }, head, pause,
+      el("p", { class: "quiet" }, absent(reason), ` ${reason}`));
+  }
+  const amount = (name, key, options) => field(name, figure(book[key], book.currency, "a position has no last price yet", options));
+  return el("section", { class: "strategy", "data-key": strategyId }, head, pause,
+    el("dl", { class: book.stale ? "figures stale" : "figures" },
+      amount("Equity", "equity"), amount("Cash", "cash"),
+      amount("Realised", "realised", { signed: true }), amount("Unrealised", "unrealised", { signed: true }),
+      amount("Charges", "charges"),
+      field("Fills", count(book.fills)),
+      field("Age", el("span", null, age(book.at), book.stale ? el("em", { class: "mark" }, "behind") : null))),
+    el("details", { open: book.open_positions > 0 && book.open_positions <= 8 },
+      el("summary", null, `${count(book.open_positions)} open ${book.open_positions === 1 ? "position" : "positions"}`),
+      positions(book)));
+}
+
+function refusals(view) {
+  const codes = Object.entries(view.refusals).sort((a, b) => b[1] - a[1]);
+  const handled = view.signals === null ? absent(view.reason) : count(view.signals);
+  return el("footer", null,
+    el("p", null, "Signals handled ", handled, " · passed ", view.validated === null ? absent(view.reason) : count(view.validated),
+      " · refused ", view.rejected === null ? absent(view.reason) : count(view.rejected)),
+    codes.length ? el("p", { class: "codes" }, codes.map(([code, number]) => el("span", { class: "pill plain" }, `${code} ${count(number)}`))) : null,
+    view.orders.length ? el("p", null, `${count(view.orders.length)} orders working`) : null);
+}
+
+function drawNamespaces(page) {
+  const configs = new Map(page.strategies.map((config) => [config.strategy_id, config]));
+  show("namespaces", page.namespaces.map((view) => {
+    const books = new Map(view.portfolios.map((book) => [book.strategy_id, book]));
+    const names = [...new Set([...view.strategies, ...books.keys()])].sort();
+    return el("article", { class: `broker ${view.live ? "live" : "paper"} arm-${view.arm}`, "data-key": view.namespace },
+      el("header", null,
+        el("h2", null, view.title, view.title.toLowerCase() === view.namespace ? null : el("small", null, view.namespace)),
+        el("span", { class: "badge" }, view.live ? "LIVE" : "PAPER")),
+      armLine(view),
+      view.arm === "none" ? null : totals(view),
+      names.length ? names.map((name) => strategy(view, name, books.get(name), configs.get(name)))
+        : el("p", { class: "quiet" }, "No strategy lists this broker."),
+      view.arm === "none" ? null : refusals(view),
+      view.arm === "none" ? null : el("p", { class: "quiet eventtime" }, "Last event ", when(view.last_event_time)));
+  }));
+}
+
+function notice(kind, text) {
+  return el("p", { class: `notice ${kind}` }, text);
+}
+
+let outage = null;
+function drawNotices() {
+  const page = lastAnswer;
+  show("notices",
+    page?.world_note ? notice("world", page.world === "sim"
+      ? `${page.world_note}: made-up prices, no real money` : `${page.world_note}: recorded prices, no real money`) : null,
+    outage ? notice("bad", `${outage.message}. Fix: ${outage.fix}.${page ? " The numbers below stand still." : ""}`) : null,
+    (page?.problems ?? []).map((problem) => notice("bad", problem)));
+}
+
+function draw(page) {
+  offset = Math.max(offset, page.now - Date.now());
+  lastAnswer = page;
+  outage = null;
+  document.title = `panda · ${page.world}`;
+  show("world", page.world);
+  drawNotices();
+  drawProcesses(page);
+  drawNamespaces(page);
+}
+
+function fail(error) {
+  outage = error;
+  drawNotices();
+}
+
+function link(tone, text) {
+  const node = document.getElementById("link");
+  node.className = tone;
+  if (node.textContent !== text) node.textContent = text;
+}
+
+async function poll() {
+  try {
+    const response = await fetch("/api/v1/page");
+    const answer = await response.json();
+    if (response.ok) draw(answer);
+    else fail(answer.error);
+    link("wait", "polling");
+  } catch {
+    link("bad", "gateway away");
+    fail({ message: "The gateway does not answer", fix: "see `panda status`; this page goes on by itself" });
+  }
+}
+
+function follow() {
+  const events = new EventSource("/api/v1/events");
+  let polling = null;
+  events.addEventListener("open", () => {
+    clearInterval(polling);
+    polling = null;
+    link("good", "live");
+  });
+  events.addEventListener("state", (event) => {
+    link("good", "live");
+    draw(JSON.parse(event.data));
+  });
+  events.addEventListener("outage", (event) => {
+    link("bad", "standing still");
+    fail(JSON.parse(event.data));
+  });
+  events.addEventListener("error", () => {
+    if (polling === null) {
+      poll();
+      polling = setInterval(poll, POLL_MS);
+    }
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => { clearInterval(polling); follow(); }, 5 * POLL_MS);
+  });
+}
+
+setInterval(() => {
+  for (const node of document.querySelectorAll("time[data-at]")) {
+    const text = ago(now() - Number(node.dataset.at));
+    if (node.textContent !== text) node.textContent = text;
+  }
+  if (lastAnswer) drawProcesses(lastAnswer);
+}, 1000);
+
+follow();

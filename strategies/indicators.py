@@ -1,0 +1,60 @@
+"""Indicators over irregular ticks in event time: each a small frozen state and one pure O(1) function.
+
+Weights halve every half-life of event time, however many ticks fall into it: a tick that comes `dt` after the one
+before it weighs 1 - 2^(-dt / half-life), as if its price had held since then (EMA_next in Eckner, "Algorithms for
+Unevenly Spaced Time Series: Moving Averages and Other Rolling Operators", 2019, section 4). So after a night the
+first price counts almost alone, and of several ticks at the same millisecond the first one counts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Ema", "Spread", "ema", "spread"]
+
+
+class Ema(NamedTuple):
+    """Exponential moving average at `time` (milliseconds)."""
+
+    value: float
+    time: int
+
+
+def ema(previous: Ema | None, value: float, time: int, half_life_s: float) -> Ema:
+    """Take a value into the average; the first value is the average. `half_life_s` must be positive.
+
+    m' = m + a·(x - m) with a = 1 - 2^(-dt / half-life).
+    """
+    if previous is None:
+        return Ema(float(value), time)
+    mean, last = previous
+    elapsed = time - last
+    if elapsed <= 0:
+        return previous
+    return Ema(mean + (1.0 - 0.5 ** (elapsed / (1000.0 * half_life_s))) * (value - mean), time)
+
+
+class Spread(NamedTuple):
+    """Exponentially weighted mean and variance at `time` (milliseconds)."""
+
+    mean: float
+    variance: float
+    time: int
+
+
+def spread(previous: Spread | None, value: float, time: int, half_life_s: float) -> Spread:
+    """Take a value into mean and variance; after the first value the variance is 0. `half_life_s` must be positive.
+
+    With d = x - m:  m' = m + a·d,  v' = (1 - a)·(v + a·d²)  (Finch, "Incremental calculation of weighted mean and
+    variance", 2009, section 9), a as in `ema`.
+    """
+    if previous is None:
+        return Spread(float(value), 0.0, time)
+    mean, variance, last = previous
+    elapsed = time - last
+    if elapsed <= 0:
+        return previous
+    kept = 0.5 ** (elapsed / (1000.0 * half_life_s))
+    distance = value - mean
+    weighed = (1.0 - kept) * distance
+    return Spread(mean + weighed, kept * (variance + weighed * distance), time)

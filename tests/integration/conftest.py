@@ -1,0 +1,248 @@
+"""Fixtures for tests with real servers and processes: `servers`, `world`, `spawn`, and `free_port_base`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from pydantic_settings import PydanticBaseSettingsSource
+
+from panda_streams.embedded.kafka import kafka_program
+from panda_streams.embedded.redis import redis_program
+from panda_streams.embedded.supervisor import Program, die_with_parent
+from panda_streams.identity import Home, Ports, World
+from panda_streams.servers import Servers, topic_prefix
+from panda_streams.settings import Settings
+
+_ROOT = Path(__file__).parents[2]
+_READY_WITHIN_S = 60.0
+_PORTS_OF_A_WORLD = 300
+_redis_databases = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionServers:
+    """The embedded Kafka and Redis of the test session."""
+
+    kafka: str
+    """host:port"""
+    redis_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class FreshWorld:
+    """A fresh world on the servers of the session: topics, Redis database, home and ports of its own.
+
+    Its topics are not created yet: `asyncio.run(worlds.prepare(world.settings, world.servers))` does that.
+    """
+
+    name: str
+    env: dict[str, str]
+    """The whole environment for its processes. Copy it to change it."""
+    settings: Settings
+    """What a process with this environment reads."""
+    servers: Servers
+    """What a process with this environment finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A process of a test; both of its outputs go to `log`."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def wait(self, timeout: float = 20.0) -> int:
+        """Return its exit code; raises subprocess.TimeoutExpired."""
+        return self.process.wait(timeout)
+
+
+class _GivenSettings(Settings):
+    """Settings that come from nowhere but the arguments."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: Any, init_settings: PydanticBaseSettingsSource, **others: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def given_settings(env: Mapping[str, str]) -> Settings:
+    """What `load_settings` gives in a process with this environment."""
+    return _GivenSettings(**{name: value for name, value in env.items() if value})
+
+
+@pytest.fixture(scope="session")
+def project_home() -> Home:
+    """The PANDA_HOME of the checkout: only the jars of Kafka are taken from it, so that they are fetched once."""
+    return Home(Path(os.environ.get("PANDA_HOME") or _ROOT / ".panda").absolute())
+
+
+@pytest.fixture
+def free_port_base() -> int:
+    """A value for PANDA_PORT_BASE: a range of free ports below those that the kernel hands out to clients."""
+    return _free_port_base()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory, project_home: Home) -> Iterator[SessionServers]:
+    """An embedded Kafka and Redis for the whole session."""
+    directory = tmp_path_factory.mktemp("servers")
+    ports = Ports(_free_port_base())
+    programs = [
+        kafka_program(directory, directory, project_home.jars, ports, print),
+        redis_program(directory, directory, ports, print),
+    ]
+    processes = [_start(program) for program in programs]
+    try:
+        for program, process in zip(programs, processes, strict=True):
+            _await_ready(program, process)
+        yield SessionServers(f"127.0.0.1:{ports.kafka}", ports.redis)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(30)
+
+
+@pytest.fixture
+def world(servers: SessionServers, tmp_path: Path) -> Iterator[FreshWorld]:
+    """A fresh world; its topics are deleted afterwards."""
+    name = f"replay:t{os.urandom(5).hex()}"
+    env = {
+        **clean_environment(),
+        "PANDA_HOME": str(tmp_path / "home"),
+        "PANDA_WORLD": name,
+        "PANDA_PORT_BASE": str(_free_port_base()),
+        "KAFKA_BROKER_URL": f"kafka://{servers.kafka}",
+        "REDIS_URL": f"redis://127.0.0.1:{servers.redis_port}/{next(_redis_databases)}",
+    }
+    settings = given_settings(env)
+    prefix = topic_prefix(settings, World(name), given=True)
+    yield FreshWorld(name, env, settings, Servers(World(name), servers.kafka, env["REDIS_URL"], prefix))
+    asyncio.run(_delete_topics(servers.kafka, prefix))
+
+
+@pytest.fixture
+def spawn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Spawned]]:
+    """`spawn(command, env=…)` starts a process, by default with the environment of the test's `world`.
+
+    All that it started is ended at the end of the test (SIGTERM, SIGKILL after 20 s); the tail of each log is shown
+    if the test failed. `panda`, `faust` and `python` are those of this environment.
+    """
+    started: list[Spawned] = []
+
+    def start(command: list[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Spawned:
+        if env is None:
+            env = request.getfixturevalue("world").env
+        log = tmp_path / f"{len(started)}-{Path(command[0]).name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                cwd=cwd or tmp_path,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGKILL),
+            )
+        started.append(Spawned(process, log))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.terminate()
+    for one in started:
+        try:
+            one.process.wait(20)
+        except subprocess.TimeoutExpired:
+            one.kill()
+        # pytest shows what a failed test printed.
+        print(f"--- {one.process.args} (exit code {one.process.returncode}), tail of {one.log}")
+        print("\n".join(one.output().splitlines()[-40:]))
+
+
+def clean_environment() -> dict[str, str]:
+    """This environment without any setting of the project, and with this Python's commands first."""
+    settings = {field.alias for field in Settings.model_fields.values()}
+    env = {name: value for name, value in os.environ.items() if name not in settings}
+    path = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
+    return {**env, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _start(program: Program) -> subprocess.Popen[bytes]:
+    with program.log.open("wb") as log:
+        return subprocess.Popen(
+            program.argv,
+            cwd=program.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent(program.death_signal),
+        )
+
+
+def _await_ready(program: Program, process: subprocess.Popen[bytes]) -> None:
+    async def ready() -> None:
+        await asyncio.wait_for(program.ready(), _READY_WITHIN_S)
+
+    try:
+        asyncio.run(ready())
+    except TimeoutError:
+        pytest.fail(f"{program.name} is not ready (exit code {process.poll()}):\n{program.log.read_text()}")
+
+
+async def _delete_topics(kafka: str, prefix: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        own = [topic for topic in await admin.list_topics() if topic.startswith(prefix)]
+        if own:
+            await admin.delete_topics(own)
+    finally:
+        await admin.close()
+
+
+def _free_port_base() -> int:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        base = random.SystemRandom().randrange(10_000, 32_000, _PORTS_OF_A_WORLD)
+        if all(_is_free(port) for port in range(base, base + 40)):
+            return base
+    raise AssertionError("no free range of ports below 32768")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from panda_streams.mirror import Mirror
+from tests.integration.conftest import clean_environment
+from tests.polling import eventually
+
+pytestmark = pytest.mark.integration
+
+STAMP = json.dumps({"world": "sim", "clock": "wall", "kafka": "", "prefix": ""})
+
+
+class RunningGateway:
+    """`panda gateway` of one test, on the Redis of the test and with no Kafka anywhere."""
+
+    def __init__(self, directory: Path, redis_url: str, port: int) -> None:
+        self._port = port
+        self._log = directory / "gateway.log"
+        self._env = clean_environment() | {
+            "PANDA_HOME": str(directory / "home"),
+            "PANDA_WORLD": "sim",
+            "PANDA_PORT_BASE": str(port),
+            "KAFKA_BROKER_URL": "kafka://127.0.0.1:1",
+            "REDIS_URL": redis_url,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [Path(sys.executable).with_name("panda"), "gateway"], env=self._env, stdout=log, stderr=log
+            )
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(15)
+
+    def wait(self) -> int:
+        assert self.process is not None
+        return self.process.wait(20)
+
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and answer; (0, None) while nothing listens."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            text = response.read().decode()
+            kind = response.headers.get_content_type()
+            return response.status, json.loads(text) if kind == "application/json" else text
+        except ConnectionError:
+            return 0, None
+        finally:
+            connection.close()
+
+    def await_status(self, path: str, status: int) -> Any:
+        def check() -> list[Any]:
+            found, answer = self.get(path)
+            return [answer] if found == status else []
+
+        return eventually(check, what=f"{path} answers {status}\n{self.output()}")[0]
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, redis_server: Any, free_port_base: int) -> Iterator[RunningGateway]:
+    running = RunningGateway(tmp_path, redis_server.url, free_port_base)
+    yield running
+    if running.process is not None and running.process.poll() is None:
+        running.process.kill()
+        running.process.wait()
+
+
+def put(redis_url: str, scope: str, write: Callable[[Mirror], None]) -> None:
+    """Write as a worker does: through its mirror."""
+
+    async def run() -> None:
+        mirror = Mirror(redis_url, scope)
+        await mirror.start()
+        write(mirror)
+        await mirror.stop()
+
+    asyncio.run(run())
+
+
+def stamp(redis_server: Any, text: str = STAMP) -> None:
+    with redis_server.client() as client:
+        client.set("panda:stamp", text)
+
+
+def trade_on_paper(mirror: Mirror, cash: str = "999.25", version: int = 1) -> None:
+    book = {
+        "world": "sim",
+        "namespace": "paper",
+        "strategy_id": "M",
+        "currency": "INR",
+        "simulated": True,
+        "capital": "1000",
+        "cash": cash,
+        "realised": "0",
+        "unrealised": "0.50",
+        "charges": "0.05",
+        "equity": "1000.45",
+        "positions": 1,
+        "fills": 1,
+        "time": 5000,
+        "at": time.time_ns() // 1_000_000,
+        "version": version,
+    }
+    position = {
+        "instrument": "NSE:INFY",
+        "quantity": 1,
+        "average_price": "0.70",
+        "last_price": "1.20",
+        "realised": "0",
+        "unrealised": "0.50",
+        "time": 5000,
+        "at": book["at"],
+    }
+    mirror.put("paper:portfolio:M", json.dumps(book).encode(), version)
+    mirror.add("paper:index:portfolio", "M")
+    mirror.put("paper:positions:M:NSE:INFY", json.dumps(position).encode(), version)
+    mirror.add("paper:index:positions:M", "NSE:INFY")
+
+
+def test_what_an_arm_mirrors_is_what_the_gateway_answers(gateway: RunningGateway, redis_server: Any) -> None:
+    stamp(redis_server)
+    put(redis_server.url, "paper", trade_on_paper)
+    gateway.start()
+
+    ready = gateway.await_status("/ready", 200)
+    _, book = gateway.get("/api/v1/portfolios/paper/M")
+    _, total = gateway.get("/api/v1/portfolios/paper/summary")
+
+    assert ready["world"] == "sim"
+    assert (book["cash"], total["cash"], total["open_positions"]) == ("999.25", "999.25", 1)
+    assert [(found["instrument"], found["quantity"]) for found in book["positions"]] == [("NSE:INFY", 1)]
+    assert gateway.get("/")[0] == 200
+
+
+def test_it_reports_its_own_health_and_says_that_it_was_stopped(gateway: RunningGateway, redis_server: Any) -> None:
+    stamp(redis_server)
+    gateway.start()
+    gateway.await_status("/ready", 200)
+
+    processes = eventually(lambda: gateway.get("/api/v1/processes")[1]["processes"], what="the gateway has reported")
+    code = gateway.end()
+
+    assert [(found["role"], found["state"], found["ready"]) for found in processes] == [("gateway", "running", True)]
+    with redis_server.client() as client:
+        assert json.loads(client.get("gateway:health:0"))["state"] == "stopped"
+    assert code == 0
+
+
+def test_an_outage_of_redis_is_said_and_survived(gateway: RunningGateway, redis_server: Any) -> None:
+    stamp(redis_server)
+    put(redis_server.url, "paper", trade_on_paper)
+    gateway.start()
+    gateway.await_status("/api/v1/portfolios/paper/summary", 200)
+
+    redis_server.stop()
+    answer = gateway.await_status("/api/v1/portfolios/paper/summary", 503)
+    redis_server.start()
+    stamp(redis_server)
+    put(redis_server.url, "paper", lambda mirror: trade_on_paper(mirror, cash="998.00", version=2))
+
+    assert answer["error"]["code"] == "REDIS_UNAVAILABLE"
+    assert gateway.await_status("/api/v1/portfolios/paper/summary", 200)["cash"] == "998.00"
+    assert gateway.await_status("/ready", 200)["ready"] is True
+
+
+def test_an_open_page_does_not_keep_it_from_stopping(gateway: RunningGateway, redis_server: Any) -> None:
+    stamp(redis_server)
+    gateway.start()
+    gateway.await_status("/ready", 200)
+    page = http.client.HTTPConnection("127.0.0.1", gateway._port, timeout=10)
+    page.request("GET", "/api/v1/events")
+    stream = page.getresponse()
+    assert stream.readline() == b"event: state\n"
+
+    code = gateway.end()
+
+    stream.close()
+    page.close()
+    assert code == 0
+
+
+@pytest.mark.parametrize("found", [None, '{"world": "replay:june"}'])
+def test_it_refuses_a_redis_of_no_world_or_another(
+    gateway: RunningGateway, redis_server: Any, found: str | None
+) -> None:
+    if found is not None:
+        stamp(redis_server, found)
+
+    gateway.start()
+
+    assert gateway.wait() == 5
+    assert "fix:" in gateway.output()
+
+
+def test_no_redis_at_the_start_is_an_error_within_ten_seconds(gateway: RunningGateway, redis_server: Any) -> None:
+    redis_server.stop()
+    started = time.monotonic()
+
+    gateway.start()
+
+    assert gateway.wait() == 3
+    assert time.monotonic() - started < 10
+    assert "REDIS_URL" in gateway.output()
+
+
+def test_a_second_gateway_of_a_world_is_refused(gateway: RunningGateway, redis_server: Any) -> None:
+    stamp(redis_server)
+    gateway.start()
+    gateway.await_status("/ready", 200)
+    first = gateway.process
+    assert first is not None
+
+    gateway.start()
+    code = gateway.wait()
+    first.terminate()
+
+    assert code == 6
+    assert first.wait(15) == 0

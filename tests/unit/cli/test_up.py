@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from panda_streams.cli.up import _run, _settings, _world
+from panda_streams.errors import BadInput, SettingsError
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_command_and_its_clean_up_is_waited_for(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = []
+
+    async def main(stopping: asyncio.Event) -> None:
+        os.kill(os.getpid(), number)
+        try:
+            await asyncio.sleep(30)
+        finally:
+            os.kill(os.getpid(), number)  # an impatient second one
+            await asyncio.sleep(0.05)
+            done.append("cleaned up")
+
+    _run(main)
+
+    assert done == ["cleaned up"]
+    assert capsys.readouterr().out == "everything is stopped\n"
+
+
+def test_a_library_that_loses_the_cancellation_does_not_keep_the_command_running() -> None:
+    lost = []
+
+    async def main(stopping: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            lost.append(True)
+        await asyncio.wait_for(stopping.wait(), 5)
+
+    _run(main)
+
+    assert lost == [True]
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "NSE ticks (2021-06-08).csv.gz"
+    path.write_bytes(b"")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PANDA_FEED", "PANDA_FEED_SPEED", "PANDA_WORLD"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_simulator_runs_in_sim_and_a_recording_in_a_world_of_its_own(recording: Path) -> None:
+    assert _world(_settings(None, None), None).name == "sim"
+    assert _world(_settings(str(recording), None), None).name == "replay:nse-ticks-2021-06-08"
+
+
+def test_a_world_that_is_named_wins(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _world(_settings(str(recording), None), "replay:mine").name == "replay:mine"
+
+    monkeypatch.setenv("PANDA_WORLD", "replay:other")
+
+    assert _world(_settings(str(recording), None), None).name == "replay:other"
+    with pytest.raises(SettingsError, match="--world replay:mine"):
+        _world(_settings(None, None), "replay:mine")
+
+
+def test_a_recording_is_found_from_every_directory(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(recording.parent)
+    monkeypatch.setenv("PANDA_FEED", recording.name)
+
+    assert _settings(None, "max").feed == str(recording)
+    assert _settings(None, "max").feed_speed == "max"
+
+
+def test_a_recording_that_is_not_there_is_refused_with_the_name_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANDA_FEED", "nowhere.csv")
+
+    with pytest.raises(BadInput, match=r"PANDA_FEED.*nowhere\.csv"):
+        _settings(None, None)

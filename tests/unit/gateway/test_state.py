@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from panda_streams.gateway.state import ArmState, Raw, State
+from tests.unit.gateway import records
+from tests.unit.gateway.records import EVENT, INFY, NOW, arm, book, health, position, processes, raw, risk
+
+
+def of_paper(found: State) -> tuple[bool, bool]:
+    """Whether paper's book and its position are stale."""
+    (only,) = found.portfolios["paper"]
+    return only.stale, only.positions[0].stale
+
+
+def test_a_summary_adds_up_exactly() -> None:
+    other = book("R", cash="0.000000000000000001", equity="1", unrealised="0", positions=0)
+    found = records.state(raw(arms={"paper": arm(portfolios={"M": book(), "R": other})}))
+
+    total = found.summaries["paper"]
+
+    assert total.cash == Decimal("850000.100000000000000001")
+    assert total.charges == Decimal("150.000000000000000002")
+    assert (total.strategies, total.open_positions, total.fills, total.currency) == (2, 1, 6, "INR")
+
+
+def test_two_currencies_are_never_added_up() -> None:
+    books = {"M": book(), "R": book("R", currency="USD")}
+
+    total = records.state(raw(arms={"paper": arm(portfolios=books)})).summaries["paper"]
+
+    assert (total.cash, total.equity) == (None, None)
+    assert "INR, USD" in total.reason
+
+
+def test_a_total_with_an_unknown_part_is_unknown_and_says_why() -> None:
+    books = {"M": book(), "R": book("R", unrealised=None, equity=None)}
+
+    total = records.state(raw(arms={"paper": arm(portfolios=books)})).summaries["paper"]
+
+    assert (total.equity, total.unrealised) == (None, None)
+    assert total.cash == Decimal("1700000.20")
+    assert "no last price" in total.reason
+
+
+def test_paper_and_live_have_a_summary_each() -> None:
+    live = arm(portfolios={"M": book(namespace="zerodha", cash="5", simulated=False)}, positions={})
+
+    found = records.state(raw(arms={"paper": arm(), "zerodha": live}))
+
+    assert found.summaries["paper"].cash == Decimal("850000.10")
+    assert found.summaries["zerodha"].cash == Decimal(5)
+
+
+def test_a_listed_broker_without_an_arm_is_shown_as_exactly_that() -> None:
+    view = records.state().namespace("zerodha")
+
+    assert view is not None
+    assert (view.arm, view.live, view.trader, view.mode, view.ready) == (ArmState.NONE, True, False, None, False)
+    assert view.signals_waiting == 37
+    assert view.strategies == ("M", "R")
+    assert "no trader" in view.reason
+
+
+@pytest.mark.parametrize(("handled", "waiting"), [(40, 5), (45, 0), (50, 0)])
+def test_signals_waiting_are_those_sent_and_not_handled(handled: int, waiting: int) -> None:
+    view = records.state(raw(arms={"paper": arm(risk=risk(signals=handled))})).namespace("paper")
+
+    assert view is not None
+    assert view.signals_waiting == waiting
+
+
+def test_an_uncounted_number_is_not_zero() -> None:
+    found = records.state(Raw(stamp=raw().stamp))
+
+    assert [view.namespace for view in found.namespaces] == ["paper", "zerodha"]
+    assert [view.signals_waiting for view in found.namespaces] == [None, None]
+    assert found.summaries["paper"].cash is None
+    assert found.summaries["paper"].reason == "no arm has run"
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (health("arm", "paper"), ArmState.RUNNING),
+        (health("arm", "paper", ready=False, state="recovering"), ArmState.RUNNING),
+        (health("arm", "paper", at=NOW - 10_001), ArmState.STOPPED),
+        (health("arm", "paper", state="stopped"), ArmState.STOPPED),
+    ],
+)
+def test_an_arm_runs_as_long_as_it_reports(report: str, expected: ArmState) -> None:
+    view = records.state(raw(health=processes(**{"paper:health:0": report}))).namespace("paper")
+
+    assert view is not None
+    assert view.arm is expected
+
+
+def test_a_broker_that_only_a_strategy_names_is_shown() -> None:
+    found = records.state(raw(strategies=records.strategies("M", brokers=("paper", "fyers"))))
+
+    view = found.namespace("fyers")
+
+    assert view is not None
+    assert (view.currency, view.arm) == (None, ArmState.NONE)
+
+
+def test_a_book_without_a_position_is_as_young_as_its_arm() -> None:
+    quiet = arm(portfolios={"M": book(positions=0, at=NOW - 3_600_000)}, positions={})
+
+    (only,) = records.state(raw(arms={"paper": quiet})).portfolios["paper"]
+
+    assert (only.at, only.stale) == (NOW - 500, False)
+
+
+def test_a_number_that_stands_still_while_the_market_goes_on_is_stale() -> None:
+    late = arm(
+        portfolios={"M": book(at=NOW - 11_000, time=EVENT - 11_000)},
+        positions={"M": {INFY: position(at=NOW - 11_000, time=EVENT - 11_000)}},
+    )
+
+    assert of_paper(records.state(raw(arms={"paper": late}))) == (True, True)
+
+
+@pytest.mark.parametrize("feed", [health("feed", state="finished"), health("feed", at=NOW - 60_000)])
+def test_nothing_is_stale_once_the_feed_has_ended(feed: str) -> None:
+    late = arm(
+        portfolios={"M": book(at=NOW - 11_000, time=EVENT - 11_000)},
+        positions={"M": {INFY: position(at=NOW - 11_000, time=EVENT - 11_000)}},
+    )
+
+    found = records.state(raw(arms={"paper": late}, health=processes(**{"feed:health:0": feed})))
+
+    assert of_paper(found) == (False, False)
+
+
+def test_the_numbers_of_a_silent_arm_are_stale() -> None:
+    old = arm(portfolios={"M": book(at=NOW - 60_000)}, positions={"M": {INFY: position(quantity=0, at=NOW - 60_000)}})
+    silent = processes(**{"paper:health:0": health("arm", "paper", at=NOW - 60_000)})
+
+    assert of_paper(records.state(raw(arms={"paper": old}, health=silent))) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("broken", "named"),
+    [
+        ({"arms": {"paper": arm(portfolios={"M": "{"})}}, "paper:portfolio:M"),
+        ({"arms": {"paper": arm(portfolios={"M": book(cash=850000.1)})}}, "never a float"),
+        ({"arms": {"paper": arm(portfolios={"M": book(world="live")})}}, "belongs to the world live"),
+        ({"arms": {"paper": arm(portfolios={"M": book(namespace="zerodha")})}}, "holds a book of zerodha"),
+        ({"arms": {"paper": arm(risk="[]")}}, "paper:risk"),
+        ({"strategies": "nonsense"}, "brain:strategies"),
+        ({"health": processes(**{"brain:health:0": health("brain", world="live")})}, "brain:health:0"),
+    ],
+)
+def test_a_record_that_cannot_be_shown_is_absent_and_named(broken: dict[str, object], named: str) -> None:
+    found = records.state(raw(**broken))
+
+    assert len(found.problems) == 1
+    assert named in found.problems[0]
+    assert found.foreign_stamp is None
+
+
+def test_a_field_of_a_newer_version_does_no_harm() -> None:
+    found = records.state(raw(arms={"paper": arm(portfolios={"M": book(margin="12")})}))
+
+    assert found.problems == ()
+    assert len(found.portfolios["paper"]) == 1
+
+
+def test_another_worlds_stamp_is_found() -> None:
+    found = records.state(raw(stamp='{"world": "live"}'))
+
+    assert found.foreign_stamp is not None
+    assert "live" in found.foreign_stamp
+
+
+@pytest.mark.parametrize(
+    ("world", "note"), [("sim", "Simulated market"), ("replay:june", "Replay of june"), ("live", None)]
+)
+def test_a_world_that_is_not_real_says_so(world: str, note: str | None) -> None:
+    found = records.state(world=world)
+
+    assert (found.world_note, found.simulated) == (note, note is not None)

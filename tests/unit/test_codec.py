@@ -1,0 +1,219 @@
+"""The codec: what is encoded comes back the same, and what cannot be decoded says why."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from decimal import Decimal
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from panda_streams.codec import decode, decode_depth, decode_market, encode, encode_batch, encode_beat
+from panda_streams.domain.orders import Fill
+from panda_streams.domain.signals import Intent, Quote, Side, Signal
+from panda_streams.domain.ticks import Depth, DepthLevel, Tick, TickRef
+from panda_streams.errors import BadEvent
+from panda_streams.events import WIRE_EVENTS, Beat, Filled, Mark, Phase, TickBatch
+
+integers = st.integers(-(2**53), 2**53)
+counts = st.integers(0, 2**53)
+ticks = st.builds(
+    Tick,
+    instrument=st.text(),
+    price=integers,
+    quantity=st.none() | counts,
+    volume=st.none() | counts,
+    bid=st.none() | integers,
+    ask=st.none() | integers,
+    time=counts,
+    row=counts,
+)
+batches = st.builds(
+    TickBatch,
+    world=st.text(),
+    source=st.text(),
+    run=st.text(),
+    sequence=counts,
+    time=counts,
+    ticks=st.lists(ticks, max_size=5).map(tuple),
+)
+levels = st.lists(st.builds(DepthLevel, counts, counts), max_size=5).map(tuple)
+books = st.dictionaries(counts, st.builds(Depth, levels, levels), max_size=3)
+beats = st.builds(
+    Beat,
+    world=st.text(),
+    source=st.text(),
+    run=st.text(),
+    sequence=counts,
+    time=counts,
+    phase=st.sampled_from(Phase),
+    end=st.booleans(),
+)
+decimals = st.decimals(allow_nan=False, allow_infinity=False, places=8, min_value=-(10**12), max_value=10**12)
+refs = st.builds(TickRef, time=counts, row=counts, shard=counts, offset=counts)
+signals = st.builds(
+    Signal,
+    kind=st.just("signal"),
+    quote=st.none() | st.builds(Quote, tick=refs, price=decimals, bid=st.none() | decimals, ask=st.none() | decimals),
+    cause=refs,
+)
+fills = st.builds(Filled, kind=st.just("fill"), fill=st.builds(Fill, price=decimals, charges=decimals, tick=refs))
+marks = st.builds(Mark, kind=st.just("mark"), prices=st.dictionaries(st.text(), decimals, max_size=3))
+
+
+@given(batches, books)
+def test_a_batch_comes_back_with_its_depth(batch, depth):
+    decoded = decode_market(encode_batch(batch, depth))
+
+    assert isinstance(decoded, TickBatch)
+    assert (decoded.world, decoded.source, decoded.run) == (batch.world, batch.source, batch.run)
+    assert (decoded.sequence, decoded.time, decoded.ticks) == (batch.sequence, batch.time, batch.ticks)
+    assert decode_depth(decoded) == depth
+
+
+@given(batches)
+def test_a_batch_without_depth_is_one_line(batch):
+    data = encode_batch(batch)
+
+    assert b"\n" not in data
+    assert decode_market(data) == batch
+
+
+@given(beats)
+def test_a_beat_comes_back(beat):
+    assert decode_market(encode_beat(beat)) == beat
+
+
+@given(st.one_of(signals, fills, marks))
+def test_an_event_comes_back_to_the_last_digit(event):
+    data = encode(event)
+
+    decoded = decode(type(event), data)
+
+    assert decoded == event
+    assert encode(decoded) == data
+
+
+@given(signals)
+def test_the_same_event_gives_the_same_bytes(signal):
+    assert encode(signal) == encode(signal.model_copy(deep=True))
+
+
+@given(decimals)
+def test_money_is_text_on_the_wire(price):
+    mark = Mark(world="sim", namespace="paper", strategy_id="S", shard=0, time=1, prices={"NSE:INFY": price})
+
+    assert orjson.loads(encode(mark))["prices"] == {"NSE:INFY": str(price)}
+
+
+def head(**changes: object) -> dict[str, object]:
+    return {
+        "kind": "ticks",
+        "world": "sim",
+        "source": "s",
+        "run": "r",
+        "sequence": 0,
+        "time": 1,
+        "ticks": [["NSE:INFY", 139055, 1, 2, None, None, 1, 0]],
+    } | changes
+
+
+def test_the_example_that_the_bad_ones_differ_from_is_good():
+    assert isinstance(decode_market(orjson.dumps(head())), TickBatch)
+
+
+def with_tick(place: int, value: object) -> bytes:
+    tick: list[object] = ["NSE:INFY", 139055, 1, 2, 139050, 139060, 1, 0]
+    tick[place] = value
+    return orjson.dumps(head(ticks=[tick]))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (None, "not a tick batch or a beat"),
+        (b"", "not a tick batch or a beat"),
+        (b"\xff\xfe", "not a tick batch or a beat"),
+        (b"[]", "not a tick batch or a beat"),
+        (b"7", "not a tick batch or a beat"),
+        (b"{}", "KeyError: 'kind'"),
+        (orjson.dumps(head(kind="signal")), "kind 'signal' is not ticks or beat"),
+        (orjson.dumps(head(sequence="0")), "sequence '0' and time 1 must be integers"),
+        (orjson.dumps(head(time=1.5)), "time 1.5 must be integers"),
+        (orjson.dumps(head(world=None)), "world None"),
+        (orjson.dumps(head(ticks=5)), "TypeError"),
+        (orjson.dumps(head(ticks=[["NSE:INFY", 1]])), "TypeError"),
+        (orjson.dumps(head(kind="beat", phase="lunch", end=False)), "lunch"),
+        (orjson.dumps(head(kind="beat", phase="open")), "KeyError: 'end'"),
+        (with_tick(0, None), "instrument must be text"),
+        (with_tick(1, 1390.55), "price, time and row must be integers"),
+        (with_tick(1, "139055"), "price, time and row must be integers"),
+        (with_tick(1, True), "price, time and row must be integers"),
+        (with_tick(2, "1"), "quantity, volume, bid and ask must be integers or null"),
+        (with_tick(3, 0.5), "quantity, volume, bid and ask must be integers or null"),
+        (with_tick(4, "139050"), "quantity, volume, bid and ask must be integers or null"),
+        (with_tick(5, []), "quantity, volume, bid and ask must be integers or null"),
+        (with_tick(6, None), "price, time and row must be integers"),
+        (with_tick(7, "0"), "price, time and row must be integers"),
+    ],
+)
+def test_what_is_no_market_record_says_why(data, reason):
+    with pytest.raises(BadEvent) as caught:
+        decode_market(data)
+
+    assert reason in str(caught.value)
+
+
+@given(st.binary())
+def test_no_bytes_at_all_raise_anything_else(data):
+    with suppress(BadEvent):
+        assert isinstance(decode_market(data), TickBatch | Beat)
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[[1]]", b'[[1, [["a", 1]], []]]', b"[[1, [[1]], []]]", b"[[1, 2, 3]]"])
+def test_a_bad_line_of_depth_is_a_bad_event(line):
+    batch = TickBatch("sim", "s", "r", 0, 1, (), line)
+
+    with pytest.raises(BadEvent, match="not a line of order books"):
+        decode_depth(batch)
+
+
+@pytest.mark.parametrize("kind", sorted({kind for kinds in WIRE_EVENTS.values() for kind in kinds}, key=str))
+@pytest.mark.parametrize("data", [None, b"", b"\xff", b"null", b"[]", b"{}", b'{"kind": "nonsense"}'])
+def test_every_event_refuses_what_it_is_not(kind, data):
+    with pytest.raises(BadEvent, match=f"not a {kind.__name__}: "):
+        decode(kind, data)
+
+
+def test_a_bad_field_is_named():
+    signal = Signal(
+        world="sim",
+        signal_id="a",
+        strategy_id="S",
+        config="c",
+        instrument="NSE:INFY",
+        side=Side.BUY,
+        intent=Intent.ENTRY,
+        cause=TickRef(source="s", run="r", row=0, shard=0, offset=0, time=0),
+        quote=None,
+        producer="brain/0",
+        sequence=0,
+    )
+    fields = orjson.loads(encode(signal))
+
+    with pytest.raises(BadEvent, match=r"not a Signal: cause\.row: "):
+        decode(Signal, orjson.dumps(fields | {"cause": fields["cause"] | {"row": "first"}}))
+    with pytest.raises(BadEvent, match="not a Signal: capital: "):
+        decode(Signal, orjson.dumps(fields | {"capital": "1"}))
+
+
+@pytest.mark.parametrize("price", ["NaN", "Infinity", "1,5", ""])
+def test_what_is_no_amount_is_a_bad_event(price):
+    mark = {"world": "sim", "namespace": "paper", "strategy_id": "S", "shard": 0, "time": 1}
+
+    with pytest.raises(BadEvent, match=r"not a Mark: prices\.NSE:INFY: "):
+        decode(Mark, orjson.dumps(mark | {"prices": {"NSE:INFY": price}}))
+    good = decode(Mark, orjson.dumps(mark | {"prices": {"NSE:INFY": "1.50"}}))
+    assert good.prices == {"NSE:INFY": Decimal("1.50")}

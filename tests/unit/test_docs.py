@@ -1,0 +1,87 @@
+"""The generated pages of docs/ are those that the code gives now, and their examples are real."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import orjson
+import pytest
+import yaml
+
+from panda_streams.brokers.port import registered_brokers
+from panda_streams.codec import decode, decode_depth, decode_market
+from panda_streams.domain.signals import Intent
+from panda_streams.domain.ticks import Tick
+from panda_streams.events import WIRE_EVENTS, Beat, Health, TickBatch
+from panda_streams.instrument_files import load_instruments
+from strategies.config import load_strategies
+from strategies.interface import build
+
+_DOCS = Path(__file__).parents[2] / "docs"
+
+
+def _generator():
+    spec = importlib.util.spec_from_file_location("docs_generate", _DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = _generator()
+_PAGES = generate.pages()
+
+
+@pytest.mark.parametrize("path", _PAGES, ids=lambda path: path.name)
+def test_a_generated_page_is_up_to_date(path):
+    # Not compared in one assert: the message must be the remedy, not a difference of a thousand lines.
+    stale = not path.is_file() or path.read_text() != _PAGES[path]
+
+    assert not stale, f"docs/{path.name} is stale: run `make docs` and commit it"
+
+
+def test_every_event_on_a_topic_has_an_example():
+    written = {kind for kinds in WIRE_EVENTS.values() for kind in kinds}
+
+    assert set(generate.EXAMPLES) == written | {TickBatch, Beat, Health}
+
+
+@pytest.mark.parametrize("kind", generate.EXAMPLES, ids=lambda kind: kind.__name__)
+def test_an_example_is_a_record_that_can_be_decoded(kind):
+    record = generate.EXAMPLES[kind]
+
+    decoded = decode_market(record) if kind in (TickBatch, Beat) else decode(kind, record)
+
+    assert type(decoded) is kind
+    assert f"```json\n{record.decode()}\n```" in (_DOCS / "events.md").read_text()
+
+
+def test_the_example_of_a_batch_shows_the_depth_of_one_of_its_ticks():
+    batch = decode_market(generate.EXAMPLES[TickBatch])
+    assert isinstance(batch, TickBatch)
+
+    assert set(decode_depth(batch)) < {tick.row for tick in batch.ticks}
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (_DOCS / "strategies.md").read_text(), re.DOTALL)
+
+
+def test_the_example_strategy_runs_as_it_is_written(tmp_path, monkeypatch):
+    [code], [form] = _blocks("python"), _blocks("yaml")
+    module = yaml.safe_load(form)["strategy"].partition(":")[0]
+    (tmp_path / f"{module}.py").write_text(code)
+    (tmp_path / "mine.yaml").write_text(form)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    strategy = build(load_strategies(tmp_path, load_instruments(), registered_brokers())[0])
+    state, intents = strategy.initial(), []
+    for row, price in enumerate([100_000, 100_100, 100_200, 100_300, 100_000]):
+        state, decisions = strategy.step(state, Tick("NSE:INFY", price, None, None, None, None, row * 1000, row))
+        intents += [(row, decision.intent) for decision in decisions]
+
+    assert intents == [(2, Intent.ENTRY), (4, Intent.EXIT)]
+    assert strategy.load(orjson.loads(orjson.dumps(strategy.dump(state)))) == state
