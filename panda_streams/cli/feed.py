@@ -203,14 +203,14 @@ async def _show(feed: Feed, console: Console, share: Callable[[], float | None])
     """Show progress until cancelled: a bar on a terminal, else a line every five seconds."""
 
     def text() -> str:
-        clock = f", {event_clock(feed.time)}" if feed.time is not None else ""
-        return f"{feed.detail}{clock}, {feed.ticks:,} ticks"
+        clock = f"{event_clock(feed.time)}, " if feed.time is not None else ""
+        return f"{clock}{feed.ticks:,} ticks; {feed.detail}"
 
     if not console.is_terminal:
         while True:
             await asyncio.sleep(_LINE_EVERY_S)
             _log.info("%s", text())
-    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(feed.detail, total=1.0 if share() is not None else None)
         while True:

@@ -222,8 +222,8 @@ class Feed:
             case FeedState.RUNNING if not self.ticks and self.skipped:
                 return "finding the place to go on from"
             case FeedState.RUNNING:
-                speed = "max" if self._speed is None else f"speed {self._speed:g}"
-                return f"{self._source.describe(self.time)} at {speed}"
+                speed = "max" if self._speed is None else f"{self._speed:g}"
+                return f"{self._source.describe(self.time)}, speed {speed}"
             case state:
                 return state.value
 

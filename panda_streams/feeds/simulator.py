@@ -34,16 +34,17 @@ _ANCHOR_RANGE = 0.10
 """Opening prices wander between anchors of 10 days, at most 10 % from the reference price: no drift to 0."""
 _MARKET_SIGMA = 5e-5
 _SHARE_SIGMA = 6e-5
-"""Standard deviation of a second's return at noon; over a day 0.9 % and 1.1 %."""
+"""Standard deviation of a second's return, to which the time of day gives a factor of 0.8 to 2: 0.8 % and 1 % a day."""
 _PULL = 1 / 3600
 """A deviation from the day's course decays within about an hour."""
-_TREND = (0.8e-5, 2.0e-5)
-"""Return a second in a trending regime: 0.05 to 0.12 % a minute."""
+_TREND = (1.0e-5, 2.2e-5)
+"""Return a second in a trending regime: 0.06 to 0.13 % a minute."""
 _SWING_PULL = 1 / 50
-_SWING_SIGMA = 1.6e-4
-"""In a swinging regime a share's price swings around its course, by about 0.08 %."""
-_MARKET_REGIME_S = (120, 480)
-_SHARE_REGIME_S = (90, 420)
+_SWING_SIGMA = 2.2e-4
+"""In a swinging regime a share's price swings around its course, by about 0.1 %."""
+_MARKET_REGIME_S = (60, 240)
+_SHARE_REGIME_S = (60, 300)
+"""Shortest and longest regime: strategies that look back a minute or two find something within a few."""
 
 
 def session_start(day: int) -> int:
@@ -96,7 +97,7 @@ class Simulator:
 
     def describe(self, time: int | None) -> str:
         """Say what the feed is doing, for people."""
-        return f"simulating with seed {self._seed}, {self._rate:g} ticks a second and instrument"
+        return f"simulating seed {self._seed} at rate {self._rate:g}"
 
 
 class _Market:
@@ -111,7 +112,7 @@ class _Market:
     def advance(self, second: int, heat: float) -> None:
         if second >= self._ends:
             self._ends = second + _between(self._random, _MARKET_REGIME_S)
-            self._drift = _trend(self._random) if self._random.random() < 0.6 else 0.0
+            self._drift = _trend(self._random) if self._random.random() < 0.8 else 0.0
         noise = _normal(self._random) * _MARKET_SIGMA * heat
         self.level += self._drift - _PULL * self.level + noise
 

@@ -93,7 +93,7 @@ def check_start(last: dict[int, Last], source: str, run: str, begins: int) -> No
         raise PandaError(
             f"world {reached.world} has reached {event_clock(reached.time)} with {reached.source} {reached.run}; "
             f"{source} {run} begins before that, at {event_clock(begins)}",
-            fix=_FIX,
+            fix=f"go on with the feed that this world had, or {_FIX}",
         )
 
 

@@ -206,7 +206,7 @@ def test_health_is_reported_and_an_outage_of_redis_does_not_hold_the_feed_up(
         "running",
         True,
     )
-    assert "june.csv.gz at speed 600" in str(running["detail"])
+    assert "june.csv.gz, speed 600" in str(running["detail"])
     assert feed.wait(60) == 0
     assert {json.loads(records[-1])["end"] for records in by_shard(world).values()} == {True}
 

@@ -41,8 +41,8 @@ def test_a_frame_is_the_same_on_every_machine() -> None:
     frame = frames(3000)[-1]
     tick = frame.ticks[0]
 
-    assert tick == Tick("NSE:ULTRACEMCO", 689715, 2, 26307, 689710, 689715, 1767587699043, 29990000)
-    assert [level.quantity for level in frame.depth[tick.row].asks] == [42, 5, 24, 31, 45]
+    assert tick == Tick("NSE:SBIN", 47925, 1051, 791121, 47920, 47925, 1767587699250, 29990000)
+    assert [level.quantity for level in frame.depth[tick.row].asks] == [1280, 151, 726, 929, 1390]
 
 
 def test_a_day_can_be_entered_without_those_before_it_and_without_the_depth_of_what_is_known() -> None:
