@@ -35,7 +35,7 @@ def client_options(settings: Settings, hosts: str) -> dict[str, Any]:
     return options
 
 
-async def await_kafka(settings: Settings, hosts: str, *, timeout_s: float = 8.0) -> None:
+async def await_kafka(settings: Settings, hosts: str, *, timeout_s: float = 6.0) -> None:
     """Return once Kafka answers; raise ServerUnreachable after `timeout_s` seconds."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:

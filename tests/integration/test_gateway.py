@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from panda_streams.mirror import Mirror
+from tests.integration.browser import find_chromium, open_page
 from tests.integration.conftest import clean_environment
 from tests.polling import eventually
 
@@ -27,6 +28,7 @@ class RunningGateway:
 
     def __init__(self, directory: Path, redis_url: str, port: int) -> None:
         self._port = port
+        self.url = f"http://127.0.0.1:{port}/"
         self._log = directory / "gateway.log"
         self._env = clean_environment() | {
             "PANDA_HOME": str(directory / "home"),
@@ -237,3 +239,59 @@ def test_a_second_gateway_of_a_world_is_refused(gateway: RunningGateway, redis_s
 
     assert code == 6
     assert first.wait(15) == 0
+
+
+def list_strategies(mirror: Mirror, strategy_id: str) -> None:
+    """Write what the brain says of one strategy on paper and Zerodha, and of seven signals for the latter."""
+    view = {
+        "strategies": [
+            {
+                "strategy_id": strategy_id,
+                "version": "1",
+                "brokers": ["paper", "zerodha"],
+                "consents": {"zerodha": False},
+                "state": "active",
+                "reason": "",
+            }
+        ],
+        "brokers": [
+            {"namespace": "paper", "title": "Paper", "currency": "INR", "live": False, "trader": True},
+            {"namespace": "zerodha", "title": "Zerodha", "currency": "INR", "live": True, "trader": False},
+        ],
+        "at": time.time_ns() // 1_000_000,
+    }
+    mirror.put("brain:strategies", json.dumps(view).encode(), 1)
+    mirror.put("brain:fanout:0", json.dumps({"counts": {"paper": 7, "zerodha": 7}}).encode(), 1)
+    mirror.add("brain:index:fanout", "0")
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_shows_every_namespace_side_by_side_and_nothing_that_is_not_known(
+    gateway: RunningGateway, redis_server: Any, tmp_path: Path, width: int
+) -> None:
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no chromium on this machine; on Debian and Ubuntu: apt install chromium")
+    stamp(redis_server)
+    put(redis_server.url, "paper", lambda mirror: trade_on_paper(mirror, cash="1234567.25"))
+    put(redis_server.url, "brain", lambda mirror: list_strategies(mirror, "<script>document.title='owned'</script>"))
+    gateway.start()
+    gateway.await_status("/ready", 200)
+
+    async def look() -> tuple[str, str, bool, str]:
+        async with open_page(chromium, gateway.url, tmp_path / "profile", width=width) as page:
+            first = await page.shows("₹12,34,567.25", "NSE:INFY", "7 signals waiting", "Simulated market")
+            wide = await page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+            title = await page.evaluate("document.title")
+            put_later = asyncio.to_thread(
+                put, redis_server.url, "paper", lambda mirror: trade_on_paper(mirror, cash="1234568.50", version=2)
+            )
+            await put_later
+            return first, str(title), bool(wide), await page.shows("₹12,34,568.50")
+
+    first, title, wide, _ = asyncio.run(look())
+
+    assert "<script>document.title='owned'</script>" in first
+    assert "owned" not in title
+    assert not wide
+    assert "no consent to trade live" in first

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from panda_streams.worlds import prepare
 from tests.integration.conftest import FreshWorld, Spawned
@@ -237,6 +238,11 @@ def test_real_ticks_become_books_that_can_be_computed_again(
     for name in ("signals.validated", "signals.rejected", "orders.updates", "orders.filled", "marks"):
         assert topic(world, name, "zerodha") == []
         assert {event["namespace"] for event in events(world, name)} <= {"paper"}
+
+    with redis.Redis.from_url(world.env["REDIS_URL"], decode_responses=True) as client:
+        keys = list(client.scan_iter(count=1000))
+    assert {key.split(":")[0] for key in keys} == {"panda", "feed", "brain", "paper", "gateway"}
+    assert all(key.startswith("paper:") for key in keys if "portfolio" in key or "positions" in key or "orders" in key)
 
     # Each validated order ends in exactly one terminal update.
     ended = Counter(u["order_id"] for u in events(world, "orders.updates") if u["state"] != "WORKING")

@@ -217,7 +217,7 @@ def test_a_third_broker_is_one_class_one_value_and_one_entry(
     fills = eventually(lambda: topic(world, "acme.orders.filled"), timeout_s=30, what="a fill at Acme")
 
     assert {fill["namespace"] for fill in fills} == {"acme"}
-    assert len(topic(world, "paper.signals.raw")) == 2
+    eventually(lambda: len(topic(world, "paper.signals.raw")) == 2, what="both signals are on the paper topic too")
     assert topic(world, "paper.signals.validated") == []
 
 
