@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -55,6 +56,8 @@ def panda(env_file: Path | None) -> None:
     Exit codes: 0 all is well, 1 something is not well or failed, 2 bad usage, setting or file, 3 a server does not
     answer, 4 topics are wrong, 5 another world's data, 6 already running.
     """
+    # A client that cannot reach Kafka logs many lines a second; each command says once what came of it.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     if env_file is not None:
         for name, value in dotenv_values(env_file).items():
             if value is not None:

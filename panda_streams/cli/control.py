@@ -7,7 +7,6 @@ import getpass
 import time
 
 import click
-import redis.asyncio
 from redis.exceptions import RedisError
 
 from panda_streams.brokers.port import find_broker, registered_brokers
@@ -17,6 +16,7 @@ from panda_streams.events import Health, Level, Mode
 from panda_streams.instrument_files import load_instruments
 from panda_streams.keys import Keys
 from panda_streams.levels import ALL, MODE, STRATEGY_STATE, strategy_scope
+from panda_streams.mirror import connect
 from panda_streams.servers import Servers, find_servers
 from panda_streams.settings import Settings, load_settings
 from panda_streams.streams.client import client_options
@@ -123,7 +123,7 @@ async def _publish(
 
 async def _confirmations(servers: Servers, arms: list[str], mode: Mode) -> tuple[list[str], list[str]]:
     """Which running workers report `mode`, and which do not within ten seconds."""
-    client = redis.asyncio.from_url(servers.redis, socket_timeout=3)
+    client = connect(servers.redis)
     deadline = time.monotonic() + _CONFIRM_S
     try:
         while True:

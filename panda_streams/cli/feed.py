@@ -36,8 +36,6 @@ _log = logging.getLogger(__name__)
 _SIM_SPEED = 10.0
 _RECORDING_SPEED = 1.0
 _LINE_EVERY_S = 5.0
-_QUIET_LOGS = {"aiokafka": logging.CRITICAL}
-"""A client that cannot reach Kafka logs many lines a second; every send is checked, and an outage is said once."""
 
 
 def parse_speed(text: str) -> float | None:
@@ -232,8 +230,6 @@ def _start_logging() -> Console:
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     else:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name, level in _QUIET_LOGS.items():
-        logging.getLogger(name).setLevel(level)
     return console
 
 

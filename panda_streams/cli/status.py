@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -115,8 +114,6 @@ def status(as_json: bool) -> None:
     """
     settings = load_settings()
     servers = find_servers(settings)
-    # The client logs each attempt; the report says once what came of them.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     report, unreachable = asyncio.run(_look(settings, servers))
     if as_json:
         click.echo(json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False))
