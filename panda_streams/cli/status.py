@@ -20,7 +20,8 @@ from panda_streams.embedded.processes import ProcessRow, ProcessState, read_proc
 from panda_streams.errors import ServerUnreachable, StampMismatch
 from panda_streams.gateway.reader import Reader
 from panda_streams.gateway.server import STAMP_FIX
-from panda_streams.gateway.state import ArmState, ProcessView, State, broker_records
+from panda_streams.gateway.state import broker_records
+from panda_streams.gateway.views import ArmState, ProcessView, State
 from panda_streams.servers import Servers, find_servers
 from panda_streams.settings import Settings, load_settings
 from panda_streams.streams.client import await_kafka

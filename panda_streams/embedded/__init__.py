@@ -1,0 +1,1 @@
+"""The embedded servers and the supervisor: what `panda up` runs by itself."""

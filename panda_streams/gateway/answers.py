@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from panda_streams.gateway.state import NamespaceView, PortfolioView, PositionView, ProcessView, State, SummaryView
+from panda_streams.gateway.views import NamespaceView, PortfolioView, PositionView, ProcessView, State, SummaryView
 
 __all__ = [
     "NotKnown",

@@ -9,7 +9,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from panda_streams.errors import ServerUnreachable
-from panda_streams.gateway.state import Raw, RawArm, State, assemble, known_namespaces
+from panda_streams.gateway.state import Raw, RawArm, assemble, known_namespaces
+from panda_streams.gateway.views import State
 from panda_streams.identity import Role, World
 from panda_streams.keys import STAMP, Keys
 from panda_streams.mirror import connect, place

@@ -15,7 +15,8 @@ from panda_streams.errors import ServerUnreachable, StampMismatch
 from panda_streams.gateway import answers
 from panda_streams.gateway.answers import NotKnown
 from panda_streams.gateway.reader import Reader
-from panda_streams.gateway.state import State, stamp_problem
+from panda_streams.gateway.state import stamp_problem
+from panda_streams.gateway.views import State
 from panda_streams.identity import World
 
 __all__ = ["Gateway", "STAMP_FIX"]

@@ -9,40 +9,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from panda_streams.brokers.port import Broker
-from panda_streams.domain.values import Value
 from panda_streams.events import Health
+from panda_streams.gateway.views import (
+    ArmState,
+    NamespaceView,
+    PortfolioView,
+    PositionView,
+    ProcessView,
+    State,
+    SummaryView,
+)
 from panda_streams.identity import World
 from panda_streams.keys import STAMP, Keys
 from panda_streams.mirrored import (
-    Amount,
     BrokerRecord,
     FanoutRecord,
     OrderRecord,
     PortfolioRecord,
     PositionRecord,
-    Refusal,
     RiskRecord,
     StrategiesRecord,
-    StrategyRecord,
 )
 
 __all__ = [
-    "ArmState",
     "FRESH_MS",
-    "NamespaceView",
-    "PortfolioView",
-    "PositionView",
-    "ProcessView",
     "Raw",
     "RawArm",
-    "State",
-    "SummaryView",
     "assemble",
     "broker_records",
     "known_namespaces",
@@ -78,127 +75,6 @@ class Raw:
     arms: Mapping[str, RawArm] = field(default_factory=dict)
     health: Mapping[str, str] = field(default_factory=dict)
     """By key, of every scope."""
-
-
-class ArmState(StrEnum):
-    """RUNNING reports; STOPPED has been there and does not report any more; NONE has never run."""
-
-    RUNNING = "running"
-    STOPPED = "stopped"
-    NONE = "none"
-
-
-class PositionView(PositionRecord):
-    stale: bool
-    """The market has moved on for more than ten seconds and this number has not."""
-
-
-class PortfolioView(Value):
-    """One strategy's book at one broker account."""
-
-    namespace: str
-    strategy_id: str
-    currency: str
-    simulated: bool
-    capital: Amount
-    cash: Amount
-    equity: Amount | None
-    realised: Amount
-    unrealised: Amount | None
-    charges: Amount
-    open_positions: int
-    fills: int
-    time: int | None
-    at: int
-    """Wall time up to which these numbers are known to hold: a book without a position holds while its arm runs."""
-    stale: bool
-    positions: tuple[PositionView, ...]
-
-
-class SummaryView(Value):
-    """One broker account's totals, in its one currency; None with a reason where there is nothing to add up."""
-
-    namespace: str
-    currency: str | None
-    capital: Amount | None
-    cash: Amount | None
-    equity: Amount | None
-    realised: Amount | None
-    unrealised: Amount | None
-    charges: Amount | None
-    strategies: int
-    """Strategies that have a book there."""
-    open_positions: int
-    fills: int
-    at: int | None
-    """The oldest of its books."""
-    stale: bool
-    reason: str
-    """Why a figure is absent; empty if none is."""
-
-
-class NamespaceView(Value):
-    """One broker account, whether or not an arm trades it."""
-
-    namespace: str
-    title: str
-    currency: str | None
-    live: bool
-    """True where real money moves."""
-    trader: bool
-    arm: ArmState
-    mode: str | None
-    mode_reason: str | None
-    ready: bool
-    detail: str
-    lag: int | None
-    signals_waiting: int | None
-    """Signals that the brain has sent and no arm has handled; None if the brain has not counted any yet."""
-    signals: int | None
-    validated: int | None
-    rejected: int | None
-    refusals: dict[str, int]
-    recent_refusals: tuple[Refusal, ...]
-    strategies: tuple[str, ...]
-    """Strategies that list this broker."""
-    last_event_time: int | None
-    at: int | None
-    """When its arm last said anything."""
-    reason: str
-    """Why there is no arm or no number; empty if there is."""
-
-
-class ProcessView(Health):
-    fresh: bool
-    """False if it has not reported for ten seconds."""
-
-    @property
-    def scope(self) -> str:
-        return self.namespace or self.role
-
-
-class State(Value):
-    """Everything that the screen shows, at the wall time `now`."""
-
-    now: int
-    world: str
-    simulated: bool
-    world_note: str | None
-    """What is not real about this world, for people."""
-    namespaces: tuple[NamespaceView, ...]
-    summaries: dict[str, SummaryView]
-    portfolios: dict[str, tuple[PortfolioView, ...]]
-    orders: dict[str, tuple[OrderRecord, ...]]
-    strategies: tuple[StrategyRecord, ...]
-    strategies_at: int | None
-    """When the brain wrote its strategies; None if it never has."""
-    processes: tuple[ProcessView, ...]
-    problems: tuple[str, ...]
-    foreign_stamp: str | None
-    """Set if the Redis database carries another world's stamp: then nothing of this state may be shown."""
-
-    def namespace(self, name: str) -> NamespaceView | None:
-        return next((view for view in self.namespaces if view.namespace == name), None)
 
 
 def broker_records(brokers: Mapping[str, Broker]) -> dict[str, BrokerRecord]:

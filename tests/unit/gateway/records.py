@@ -6,7 +6,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from panda_streams.gateway.state import Raw, RawArm, State, assemble
+from panda_streams.gateway.state import Raw, RawArm, assemble
+from panda_streams.gateway.views import State
 from panda_streams.identity import World
 from panda_streams.mirrored import BrokerRecord
 

@@ -10,7 +10,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from panda_streams.errors import ServerUnreachable
 from panda_streams.gateway.server import Gateway
-from panda_streams.gateway.state import Raw, State
+from panda_streams.gateway.state import Raw
+from panda_streams.gateway.views import State
 from panda_streams.identity import World
 from tests.unit.gateway import records
 from tests.unit.gateway.records import arm, book, order, raw

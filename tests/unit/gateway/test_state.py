@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from panda_streams.gateway.state import ArmState, Raw, State
+from panda_streams.gateway.state import Raw
+from panda_streams.gateway.views import ArmState, State
 from tests.unit.gateway import records
 from tests.unit.gateway.records import EVENT, INFY, NOW, arm, book, health, position, processes, raw, risk
 
