@@ -11,13 +11,14 @@ export RUFF_CACHE_DIR := $(PANDA_HOME)/cache/ruff
 export MYPY_CACHE_DIR := $(PANDA_HOME)/cache/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY := $(PANDA_HOME)/cache/hypothesis
 
-.PHONY: help run test lint docs lock clean
+.PHONY: help run test lint docs bench lock clean
 
 help:
 	@echo "make run [FEED=FILE] [SPEED=N|max]   run everything: the market simulator, or a recording"
 	@echo "make test [ARGS=...]                 lint, then every test that this machine can run"
 	@echo "make lint                            ruff, mypy, import-linter"
 	@echo "make docs                            write the generated pages of docs/ anew"
+	@echo "make bench                           run the benchmarks: ratios against a reference, of this machine"
 	@echo "make lock                            lock the versions of all dependencies anew"
 	@echo "make clean                           remove the environment and the caches, not the worlds"
 
@@ -35,6 +36,10 @@ lint: $(VENV)/installed-dev
 
 docs: $(VENV)/installed
 	$(BIN)/python docs/generate.py
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks.codec
+	$(BIN)/python -m benchmarks.brain
 
 # Universal: one file for every Python and platform that is supported.
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header setup.cfg

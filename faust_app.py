@@ -21,7 +21,7 @@ from panda_streams.brokers.port import Broker, Trader, find_broker, registered_b
 from panda_streams.codec import encode
 from panda_streams.domain.shards import ShardMap
 from panda_streams.errors import PandaError, SettingsError
-from panda_streams.events import DeadLetter, Mode
+from panda_streams.events import DeadLetter
 from panda_streams.identity import Identity, Role
 from panda_streams.instrument_files import load_instruments
 from panda_streams.keys import Keys
@@ -33,6 +33,7 @@ from panda_streams.settings import Settings, load_settings
 from panda_streams.streams.app import PandaApp, make_app
 from panda_streams.streams.client import client_options
 from panda_streams.streams.faust_fixes import check_versions, mend_recovery
+from panda_streams.streams.guard import ClusterGuard
 from panda_streams.streams.health import WorkerHealth
 from panda_streams.streams.levels import LevelFollower
 from panda_streams.streams.loop import AgentLoop, Record, payload_text
@@ -82,17 +83,22 @@ def build_app(settings: Settings) -> PandaApp:
     loop = AgentLoop(app, dlq, lambda record, reason: _dead_letter(identity, record, reason))
     context = Context(identity, topics, instruments, configs, levels, loop, mirror)
 
+    shards = ShardMap(settings.partitions, instruments)
     agents: dict[str, Agent]
     if role is Role.BRAIN:
         table = make_table(app, brain_table.NAME, "what the strategies know, a row a shard")
         strategies = [build_strategy(config) for config in configs.values()]
-        tables, agents = [table], {"strategy": Brain(context, table, strategies)}
+        tables, agents = [table], {"strategy": Brain(context, table, strategies, shards)}
         follow: tuple[str, ...] = (topics.control,)
     else:
         assert trader is not None
         assert broker is not None
-        shards = ShardMap(settings.partitions, instruments)
         readback = ReadBack(client_options(settings, servers.kafka))
+
+        async def close(*args: Any, **kwargs: Any) -> None:
+            await readback.stop()
+
+        app.on_before_shutdown.connect(close, weak=False)
         tables, agents = _arm(app, context, broker, trader, shards, readback)
         follow = (topics.control, topics.of(context.namespace, "control"))
 
@@ -100,6 +106,7 @@ def build_app(settings: Settings) -> PandaApp:
         _declare(app, loop, name, agent)
 
     def forget() -> None:
+        loop.forget()
         for agent in agents.values():
             agent.forget()
 
@@ -107,20 +114,16 @@ def build_app(settings: Settings) -> PandaApp:
     follower = LevelFollower(client_options(settings, servers.kafka), follow, levels.apply)
     health = WorkerHealth(app, loop, frozenset(topic for agent in agents.values() for topic in agent.topics))
 
-    def mode() -> str | None:
-        if identity.namespace is None:
-            return None
-        return Mode.HALTED if levels.halted(identity.namespace) else Mode.ACTIVE
-
     def rewrite() -> None:
         for agent in agents.values():
             agent.mirror_rows()
         if role is Role.BRAIN:
             _mirror_strategies(context, brokers)
 
-    app.early = (follower, Reporter(app, identity, mirror, health, loop, mode, rewrite))
+    guard = ClusterGuard(client_options(settings, servers.kafka))
+    app.early = (guard, follower, Reporter(app, identity, mirror, health, loop, levels, rewrite))
     add_pages(app, identity.name, tables, health.look)
-    _prepare_worker(settings, servers, identity)
+    _prepare_worker(settings, servers, identity, guard)
     return app
 
 
@@ -200,10 +203,10 @@ def _mirror_strategies(context: Context, brokers: dict[str, Broker]) -> None:
     context.mirror.put(Keys("brain").strategies, orjson.dumps(view), version=now)
 
 
-def _prepare_worker(settings: Settings, servers: Servers, identity: Identity) -> None:
+def _prepare_worker(settings: Settings, servers: Servers, identity: Identity, guard: ClusterGuard) -> None:
     async def preflight() -> None:
         PandaWorker.held.enter_context(identity.lock())
-        await enter(settings, servers, identity)
+        guard.expected = (await enter(settings, servers, identity)).kafka
 
     PandaWorker.preflight = staticmethod(preflight)
 

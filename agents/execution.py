@@ -121,13 +121,18 @@ def step_batch(
     return row.model_copy(update=changed), Said(tuple(said))
 
 
-def step_end(row: ExecutionRow, beat: Beat, namespace: str) -> tuple[ExecutionRow, Said]:
-    """End every working order: no tick follows that could fill it."""
+def step_end(row: ExecutionRow, beat: Beat, offset: int, namespace: str) -> tuple[ExecutionRow, Said]:
+    """End the working orders that were caused before this end of a run: no tick of it follows that could fill them.
+
+    An order can be here before the end is: then a later run in the same log has caused it.
+    """
+    ended = [order for order in row.orders.values() if order.cause.offset < offset]
     said = [
         _update(row, number, namespace, beat.world, order, OrderState.EXPIRED, beat.time, reason="END_OF_DATA")
-        for number, order in enumerate(row.orders.values())
+        for number, order in enumerate(ended)
     ]
-    return row.model_copy(update={"orders": {}, "sequence": row.sequence + len(said)}), Said(tuple(said))
+    left = {order.order_id: order for order in row.orders.values() if order.cause.offset >= offset}
+    return row.model_copy(update={"orders": left, "sequence": row.sequence + len(said)}), Said(tuple(said))
 
 
 def _update(
@@ -172,10 +177,12 @@ class Shard:
     next: int | None = None
     """Offset of the next record of market.ticks; None before the first."""
     prices: dict[str, int] = field(default_factory=dict)
-    """Last price of the instruments that are held."""
+    """Last price by instrument."""
     marked: bool = True
-    """Whether the prices have been said."""
+    """Whether the prices of what is held have been said."""
     marked_at: float = 0.0
+    end: Beat | None = None
+    """The end of the data, once it has passed: no beat follows that could carry a mark."""
 
 
 class ExecutionAgent:
@@ -199,7 +206,7 @@ class ExecutionAgent:
         self._shards.clear()
 
     async def handle(self, record: Record) -> int | None:
-        shard = self._shards.get(record.partition) or self._load(record.partition)
+        shard = self._shards.get(record.partition) or await self._load(record.partition)
         if record.topic == self._validated:
             return await self._order(record, shard)
         market = decode_market(record.value)
@@ -217,9 +224,10 @@ class ExecutionAgent:
 
     async def _market(self, record: Record, shard: Shard, market: TickBatch | Beat) -> None:
         if isinstance(market, Beat):
+            shard.end = market if market.end else None
             if market.end:
                 for instrument in [name for name, row in shard.rows.items() if row.orders]:
-                    row, said = step_end(shard.rows[instrument], market, self._context.namespace)
+                    row, said = step_end(shard.rows[instrument], market, record.offset, self._context.namespace)
                     await self._say(shard, instrument, row, said)
             await self._mark(record.partition, shard, market)
             return
@@ -227,8 +235,8 @@ class ExecutionAgent:
             if shard.rows[instrument].orders:
                 await self._match(shard, instrument, record.offset, record.partition, market)
         for tick in market.ticks:
+            shard.prices[tick.instrument] = tick.price
             if tick.instrument in shard.rows and shard.rows[tick.instrument].positions:
-                shard.prices[tick.instrument] = tick.price
                 shard.marked = False
 
     async def _match(self, shard: Shard, instrument: str, offset: int, number: int, batch: TickBatch) -> None:
@@ -248,15 +256,21 @@ class ExecutionAgent:
         if instrument not in self._context.instruments:
             raise BadEvent(f"validated for {instrument}, which is not in the list of instruments")
         row = shard.rows.get(instrument, ExecutionRow())
-        if record.offset <= row.applied or validated.sequence <= row.heard.get(validated.producer, -1):
+        if record.offset > row.applied and validated.sequence > row.heard.get(validated.producer, -1):
+            row, said = step_validated(row, validated, self._trader.latency_ms)
+            await self._say(shard, instrument, row.model_copy(update={"applied": record.offset}), said)
+        elif not row.orders:
             return None
-        row, said = step_validated(row, validated, self._trader.latency_ms)
-        await self._say(shard, instrument, row.model_copy(update={"applied": record.offset}), said)
+        # Also for a repeat: the process that took the order may have died before it looked at the ticks that passed,
+        # and no tick may come any more.
         # Before its first tick the agent does not know where it stands: then the whole log has passed.
         until = shard.next
         if until is None:
             until = await self._readback.end(self._context.topics.ticks, record.partition)
         await self._catch_up(record, shard, instrument, until)
+        if shard.end is not None and shard.rows[instrument].positions:
+            shard.marked = False
+            await self._mark(record.partition, shard, shard.end)
         return validated.signal.cause.time
 
     async def _catch_up(self, record: Record, shard: Shard, instrument: str, until: int) -> None:
@@ -264,9 +278,13 @@ class ExecutionAgent:
         start = min(order.cause.offset for order in shard.rows[instrument].orders.values())
         async for offset, market in self._passed(record.partition, shard, start, until):
             if isinstance(market, TickBatch):
-                await self._match(shard, instrument, offset, record.partition, market)
+                try:
+                    await self._match(shard, instrument, offset, record.partition, market)
+                except BadEvent as error:
+                    # Unusable order books: such a batch fills nobody, whenever an order meets it.
+                    self._context.loop.log.error("passing over ticks %d@%d: %s", record.partition, offset, error)
             elif market.end:
-                row, said = step_end(shard.rows[instrument], market, self._context.namespace)
+                row, said = step_end(shard.rows[instrument], market, offset, self._context.namespace)
                 await self._say(shard, instrument, row, said)
             if not shard.rows[instrument].orders:
                 return
@@ -288,6 +306,14 @@ class ExecutionAgent:
     async def _say(self, shard: Shard, instrument: str, row: ExecutionRow, said: Said) -> None:
         if not said.updates:
             return
+        row = row.model_copy(update={"said": said.updates})
+        await self._context.loop.write(self._table, {instrument.encode(): row.model_dump_json().encode()})
+        shard.rows[instrument] = row
+        await self._context.loop.send(self._outputs(said))
+        for update in said.updates:
+            self._mirror(update)
+
+    def _outputs(self, said: Said) -> list[Output]:
         context = self._context
         account = context.namespace.encode()
         outputs = [Output(context.topic("orders.updates"), account, encode(update)) for update in said.updates]
@@ -301,10 +327,7 @@ class ExecutionAgent:
                 sequence=update.sequence,
             )
             outputs.append(Output(context.topic("orders.filled"), update.strategy_id.encode(), encode(filled)))
-        await context.loop.apply(self._table, outputs, {instrument.encode(): row.model_dump_json().encode()})
-        shard.rows[instrument] = row
-        for update in said.updates:
-            self._mirror(update)
+        return outputs
 
     async def _mark(self, number: int, shard: Shard, beat: Beat) -> None:
         """Say the last prices of what is held: at most once a wall second, and at the end of the data."""
@@ -313,9 +336,10 @@ class ExecutionAgent:
             return
         shard.marked, shard.marked_at = True, time.monotonic()
         by_strategy: dict[str, dict[str, int]] = {}
-        for instrument, units in shard.prices.items():
-            for strategy_id in shard.rows[instrument].positions:
-                by_strategy.setdefault(strategy_id, {})[instrument] = units
+        for instrument, row in shard.rows.items():
+            for strategy_id in row.positions:
+                if instrument in shard.prices:
+                    by_strategy.setdefault(strategy_id, {})[instrument] = shard.prices[instrument]
         context = self._context
         marks = [
             Mark(
@@ -331,12 +355,15 @@ class ExecutionAgent:
         topic = context.topic("marks")
         await context.loop.send([Output(topic, mark.strategy_id.encode(), encode(mark)) for mark in marks])
 
-    def _load(self, number: int) -> Shard:
+    async def _load(self, number: int) -> Shard:
         rows = {
             key.decode(): read_row(ExecutionRow, value)
             for key, value in self._table.rows()
             if number in self._map.shards(key.decode())
         }
+        # Whoever wrote a row may have died before this was sent; who has heard it drops it by its sequence.
+        said = [update for row in rows.values() for update in row.said]
+        await self._context.loop.send(self._outputs(Said(tuple(said))))
         shard = self._shards[number] = Shard(rows)
         return shard
 
@@ -344,6 +371,9 @@ class ExecutionAgent:
         """Write this worker's part of the mirror again: the working orders."""
         for _, value in self._table.rows():
             row = read_row(ExecutionRow, value)
+            # The last change may not have reached the mirror before a crash: an order that has ended leaves it.
+            for update in row.said:
+                self._mirror(update)
             for number, order in enumerate(row.orders.values()):
                 update = _update(
                     row,

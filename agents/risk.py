@@ -56,10 +56,11 @@ def step_signal(
             quantity=verdict.quantity,
             **produced,
         )
-        return row.model_copy(update={**counted, "account": account, "validated": row.validated + 1}), validated
+        changed = {**counted, "account": account, "validated": row.validated + 1, "said": validated}
+        return row.model_copy(update=changed), validated
     codes = tuple(rule.value for rule in verdict.refusals)
     rejected = Rejected(world=signal.world, namespace=namespace, signal=signal, codes=codes, **produced)
-    return row.model_copy(update={**counted, **_refused(row, signal, codes)}), rejected
+    return row.model_copy(update={**counted, **_refused(row, signal, codes), "said": rejected}), rejected
 
 
 def _refused(row: RiskRow, signal: Signal, codes: tuple[str, ...]) -> dict[str, object]:
@@ -97,18 +98,23 @@ class RiskAgent:
         self._raw = context.topic("signals.raw")
         self._updates = context.topic("orders.updates")
         self._key = context.namespace.encode()
+        self._resumed = False
 
     @property
     def topics(self) -> list[str]:
         return [self._raw, self._updates]
 
     def forget(self) -> None:
-        """Nothing is held in memory."""
+        """Say the last verdict again before anything new: whoever wrote the row may have died before it was sent."""
+        self._resumed = False
 
     async def handle(self, record: Record) -> int | None:
         event: Signal | OrderUpdate
         event = decode(Signal, record.value) if record.topic == self._raw else decode(OrderUpdate, record.value)
         row = self._row()
+        if not self._resumed:
+            await self._context.loop.send([self._output(row.said)] if row.said else [])
+            self._resumed = True
         seen = record.offset <= row.applied.get(record.topic, -1)
         if seen or event.sequence <= row.heard.get(event.producer, -1):
             return None
@@ -121,7 +127,8 @@ class RiskAgent:
             row = step_update(row, event)
         applied = {**row.applied, record.topic: record.offset}
         row = row.model_copy(update={"applied": applied, "version": row.version + 1})
-        await self._context.loop.apply(self._table, outputs, {self._key: row.model_dump_json().encode()})
+        await self._context.loop.write(self._table, {self._key: row.model_dump_json().encode()})
+        await self._context.loop.send(outputs)
         self._mirror(row)
         return event.cause.time if isinstance(event, Signal) else event.time
 

@@ -11,6 +11,7 @@ import orjson
 
 from agents.context import Context
 from panda_streams.codec import decode_market, encode
+from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.signals import Decision, Quote, Signal, identify
 from panda_streams.domain.ticks import Tick, TickRef, price_of
 from panda_streams.events import Beat, Level, TickBatch
@@ -55,7 +56,7 @@ def step(
     place: tuple[int, int],
     interested: Mapping[str, list[Strategy[Any]]],
     paused: Callable[[str], bool],
-    decimals: Callable[[str], int],
+    shards: ShardMap,
 ) -> tuple[dict[str, Any], list[Signal], list[Failure]]:
     """Run every tick of a batch through the strategies that see its instrument.
 
@@ -78,7 +79,9 @@ def step(
                 continue
             try:
                 state, decisions = strategy.step(states[strategy_id], tick)
-                made = [_signal(shard, strategy, batch.world, ref, decision, decimals) for decision in decisions]
+                made = [_signal(shard, strategy, batch.world, ref, decision, shards) for decision in decisions]
+                if len({signal.signal_id for signal in made}) < len(made):
+                    raise ValueError("decided twice on one instrument")
             except Exception as error:  # noqa: BLE001  a strategy is the user's code: it is paused, alone and visibly
                 failed.add(strategy_id)
                 reason = f"{type(error).__name__}: {error} at a tick of {tick.instrument} ({ref.key})"
@@ -96,15 +99,18 @@ def _signal(
     world: str,
     cause: TickRef,
     decision: Decision,
-    decimals: Callable[[str], int],
+    shards: ShardMap,
 ) -> Signal:
     config = strategy.config
     if decision.instrument not in config.trades:
         raise ValueError(f"decided on {decision.instrument}, which is not among what it trades")
+    if cause.shard not in shards.shards(decision.instrument):
+        # A watched index is on every shard: each of them would say this signal, and one alone has the ticks to fill it.
+        raise ValueError(f"decided on {decision.instrument}, whose ticks are not on this shard ({cause.shard})")
     quote = None
     if decision.instrument in shard.quotes:
         seen_at, tick = shard.quotes[decision.instrument]
-        scale = decimals(decision.instrument)
+        scale = shards.instruments[decision.instrument].decimals
         quote = Quote(
             tick=seen_at,
             price=price_of(tick.price, scale),
@@ -129,10 +135,12 @@ def _signal(
 class Brain:
     """Runs the strategies on every tick of this worker's shards."""
 
-    def __init__(self, context: Context, table: LogTable, strategies: list[Strategy[Any]]) -> None:
+    def __init__(self, context: Context, table: LogTable, strategies: list[Strategy[Any]], shards: ShardMap) -> None:
         self._context = context
         self._table = table
         self._strategies = strategies
+        self._map = shards
+        self._traded = frozenset(name for strategy in strategies for name in strategy.config.trades)
         self._interested: dict[str, list[Strategy[Any]]] = {}
         for strategy in strategies:
             for instrument in strategy.config.instruments:
@@ -151,7 +159,7 @@ class Brain:
         market = decode_market(record.value)
         if isinstance(market, Beat):
             return market.time
-        shard = self._shards.get(record.partition) or self._load(record.partition)
+        shard = self._shards.get(record.partition) or await self._load(record.partition)
         if record.offset <= shard.row.applied:
             return market.time
         states, signals, failures = step(
@@ -160,58 +168,84 @@ class Brain:
             (record.partition, record.offset),
             self._interested,
             lambda strategy_id: self._context.levels.paused(strategy_id) is not None,
-            lambda name: self._context.instruments[name].decimals,
+            self._map,
         )
-        for failure in failures:
-            await self._pause(failure)
+        stored = self._dump(shard, states, failures)
         outputs = [
             Output(self._context.topics.of(broker, "signals.raw"), broker.encode(), encode(signal))
             for signal in signals
             for broker in self._context.strategies[signal.strategy_id].brokers
         ]
         await self._context.loop.send(outputs)
-        await self._checkpoint(record, shard, states, signals, wait=bool(signals))
+        shard.states = states
+        await self._checkpoint(record, shard, stored, signals, wait=bool(signals or failures))
+        # Last: with the strategy paused the batch would be stepped differently after a crash before the checkpoint, and
+        # other signals would take the sequence numbers of those that were sent.
+        for failure in failures:
+            await self._pause(failure)
         return market.time
 
-    def _load(self, number: int) -> Shard:
+    def _dump(self, shard: Shard, states: dict[str, Any], failures: list[Failure]) -> dict[str, StoredState]:
+        """The states as they are stored; a strategy whose state cannot be has failed, and goes back to its last one."""
+        stored = {}
+        for strategy in self._strategies:
+            strategy_id, version = strategy.config.strategy_id, strategy.config.version
+            try:
+                data = strategy.dump(states[strategy_id])
+                orjson.dumps(data)
+            except Exception as error:  # noqa: BLE001  as in step: the user's code
+                reason = f"{type(error).__name__}: {error} while its state was stored"
+                failures.append(Failure(strategy_id, reason, traceback.format_exc()))
+                states[strategy_id] = shard.states[strategy_id]
+                if strategy_id in shard.row.states:
+                    stored[strategy_id] = shard.row.states[strategy_id]
+            else:
+                stored[strategy_id] = StoredState.model_construct(config=version, data=data)
+        return stored
+
+    async def _load(self, number: int) -> Shard:
         stored = self._table.get(_key(number))
         row = read_row(BrainRow, stored) if stored else BrainRow()
         states = {}
         for strategy in self._strategies:
-            kept = row.states.get(strategy.config.strategy_id)
-            if kept is not None and kept.config == strategy.config.version:
-                states[strategy.config.strategy_id] = strategy.load(kept.data)
-            else:
-                states[strategy.config.strategy_id] = strategy.initial()
-        shard = self._shards[number] = Shard(row, states)
+            strategy_id = strategy.config.strategy_id
+            kept = row.states.get(strategy_id)
+            states[strategy_id] = strategy.initial()
+            if kept is None or kept.config != strategy.config.version:
+                continue
+            try:
+                states[strategy_id] = strategy.load(kept.data)
+            except Exception as error:  # noqa: BLE001  as in step: the user's code
+                reason = f"{type(error).__name__}: {error} while its state of shard {number} was loaded"
+                await self._pause(Failure(strategy_id, reason, traceback.format_exc()))
+        shard = self._shards[number] = Shard(row, states, dict(row.quotes))
         return shard
 
     async def _checkpoint(
-        self, record: Record, shard: Shard, states: dict[str, Any], signals: list[Signal], *, wait: bool
+        self, record: Record, shard: Shard, stored: dict[str, StoredState], signals: list[Signal], *, wait: bool
     ) -> None:
         fanout = dict(shard.row.fanout)
         for signal in signals:
             for broker in self._context.strategies[signal.strategy_id].brokers:
                 fanout[broker] = fanout.get(broker, 0) + 1
-        stored = {
-            strategy.config.strategy_id: StoredState.model_construct(
-                config=strategy.config.version, data=strategy.dump(states[strategy.config.strategy_id])
-            )
-            for strategy in self._strategies
-        }
-        shard.states = states
         shard.row = BrainRow.model_construct(
-            applied=record.offset, sequence=shard.row.sequence + len(signals), fanout=fanout, states=stored
+            applied=record.offset,
+            sequence=shard.row.sequence + len(signals),
+            fanout=fanout,
+            states=stored,
+            quotes={name: quote for name, quote in shard.quotes.items() if name in self._traded},
         )
         self._table[_key(record.partition)] = shard.row.model_dump_json().encode()
         if wait or self._table.unacknowledged > _CHECKPOINTS_IN_FLIGHT:
             await self._table.acknowledged()
         if signals:
-            self._mirror(record.partition, shard)
+            self._mirror(record.partition, shard.row)
 
     async def _pause(self, failure: Failure) -> None:
         """Pause a strategy on every shard and worker: a level, so that it lasts until an operator resumes it."""
         context = self._context
+        if context.levels.paused(failure.strategy_id) is not None:
+            return  # a state that cannot be stored fails again at every batch
         scope = strategy_scope(failure.strategy_id)
         level = Level(
             world=context.world,
@@ -235,15 +269,12 @@ class Brain:
 
     def mirror_rows(self) -> None:
         """Write this worker's part of the mirror again."""
-        for key, _ in self._table.rows():
-            number = int(key)
-            self._mirror(number, self._shards.get(number) or self._load(number))
+        for key, value in self._table.rows():
+            self._mirror(int(key), read_row(BrainRow, value))
 
-    def _mirror(self, number: int, shard: Shard) -> None:
+    def _mirror(self, number: int, row: BrainRow) -> None:
         keys = Keys("brain")
-        self._context.mirror.put(
-            keys.fanout_of(number), orjson.dumps({"counts": shard.row.fanout}), version=shard.row.sequence
-        )
+        self._context.mirror.put(keys.fanout_of(number), orjson.dumps({"counts": row.fanout}), version=row.sequence)
         self._context.mirror.add(keys.fanout, str(number))
 
 

@@ -1,4 +1,4 @@
-"""Writes the reference pages of docs/ from the code: topics, events, settings and the tables of strategies.
+"""Writes the reference pages of docs/ from the code: topics, events, settings, commands, the tables of strategies.
 
 `make docs` runs it; tests/unit/test_docs.py compares its pages to those on disk.
 """
@@ -18,9 +18,11 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import click
 from pydantic import BaseModel, SecretStr
 
 from panda_streams import codec
+from panda_streams.cli import panda
 from panda_streams.domain.orders import Fill, OrderState
 from panda_streams.domain.risk.rules import Finding, Rule
 from panda_streams.domain.signals import Intent, Quote, Side, Signal
@@ -188,6 +190,7 @@ def pages() -> dict[Path, str]:
         _DOCS / "topics.md": _topics(),
         _DOCS / "events.md": _events(),
         _DOCS / "settings.md": _settings(),
+        _DOCS / "cli.md": _cli(),
         _DOCS / "strategies.md": _strategies((_DOCS / "strategies.md").read_text()),
     }
 
@@ -367,6 +370,53 @@ environment sets wins. An empty value counts as unset. A setting that cannot be 
 its value.
 
 {_table(("variable", "type", "default", "meaning"), rows)}"""
+
+
+def _cli() -> str:
+    parts = [
+        f"""# The panda command
+
+{_GENERATED.format(source="panda_streams/cli/")}
+
+What `panda --help` and `panda COMMAND --help` say. Each command reads the [settings](settings.md) of its environment.
+"""
+    ]
+    root = click.Context(panda, info_name="panda")
+    parts += [_command(command, context) for command, context in _commands(panda, root)]
+    return "\n".join(parts)
+
+
+def _commands(command: click.Command, context: click.Context) -> Iterator[tuple[click.Command, click.Context]]:
+    yield command, context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from _commands(found, click.Context(found, info_name=name, parent=context))
+
+
+def _command(command: click.Command, context: click.Context) -> str:
+    arguments = [
+        str(one.metavar or (one.name or "").upper()) for one in command.params if isinstance(one, click.Argument)
+    ]
+    if isinstance(command, click.Group):
+        arguments.append("[COMMAND]" if command.invoke_without_command else "COMMAND")
+    path = context.command_path
+    usage = " ".join([path, *arguments])
+    text = f"## {path}\n\n`{usage}`\n\n{_plain(inspect.cleandoc(command.help or ''))}\n"
+    rows = [_option(one) for one in command.params if isinstance(one, click.Option)]
+    return text + (f"\n{_table(('option', 'default', 'meaning'), rows)}" if rows else "")
+
+
+def _option(option: click.Option) -> tuple[str, ...]:
+    takes = "" if option.is_flag else f" {option.metavar or option.type.name.split()[0].upper()}"
+    default = "required" if option.required else f"`{option.default}`" if option.show_default else ""
+    return "`" + "`, `".join(f"{name}{takes}" for name in option.opts) + "`", default, _plain(option.help or "")
+
+
+def _plain(text: str) -> str:
+    """Help text as Markdown, which takes <name> for a tag."""
+    return text.replace("<", "&lt;")
 
 
 def _bounds(metadata: Iterable[Any]) -> str:

@@ -29,11 +29,14 @@ class Levels:
 
     def __init__(self) -> None:
         self._levels: dict[bytes, Level] = {}
+        self.revision = 0
+        """Counts the changes."""
 
     def apply(self, topic: str, key: bytes, value: bytes) -> None:
         """Take in a record of a control topic; one that cannot be read leaves the level as it was, and says so."""
         try:
             self._levels[key] = decode(Level, value)
+            self.revision += 1
         except BadEvent as error:
             _log.error("ignoring a record of %s with key %r: %s", topic, key, error)
 

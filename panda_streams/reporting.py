@@ -12,9 +12,10 @@ import faust
 from mode import Service
 
 from panda_streams.codec import encode
-from panda_streams.events import Health
+from panda_streams.events import Health, Mode
 from panda_streams.identity import Identity
 from panda_streams.keys import Keys
+from panda_streams.levels import Levels
 from panda_streams.mirror import Mirror
 from panda_streams.streams.health import WorkerHealth
 from panda_streams.streams.loop import AgentLoop
@@ -27,8 +28,8 @@ _INTERVAL_S = 1.0
 class Reporter(Service):
     """Owns the worker's mirror and reports its health there.
 
-    `mode` says the arm's mode (None for the brain). `rewrite` writes all of this worker's rows to the mirror again:
-    called once its tables are recovered, after every change of its partitions and after an outage of Redis.
+    `rewrite` writes all of this worker's rows to the mirror again: called once its tables are recovered, after every
+    change of its partitions or of a level, and after an outage of Redis.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Reporter(Service):
         mirror: Mirror,
         health: WorkerHealth,
         loop: AgentLoop,
-        mode: Callable[[], str | None],
+        levels: Levels,
         rewrite: Callable[[], None],
     ) -> None:
         super().__init__()
@@ -47,7 +48,7 @@ class Reporter(Service):
         self._mirror = mirror
         self._health = health
         self._agents = loop
-        self._mode = mode
+        self._levels = levels
         self._rewrite = rewrite
         self._due = True
         self._seen: Any = None
@@ -60,18 +61,29 @@ class Reporter(Service):
     def _rewrite_soon(self) -> None:
         self._due = True
 
+    def _mode(self) -> Mode | None:
+        """The mode of an arm; the brain has none."""
+        namespace = self._identity.namespace
+        if namespace is None:
+            return None
+        return Mode.HALTED if self._levels.halted(namespace) else Mode.ACTIVE
+
     @Service.task
     async def _report(self) -> None:
         while not self.should_stop:
-            look = await self._health.look()
-            seen = (self._app.consumer_generation_id, self._mode())
-            recovered = not look.checks["recovered"] and not look.checks["flowing"]
-            if recovered and (self._due or seen != self._seen):
-                self._due, self._seen = False, seen
-                self._rewrite()
-            state = "running" if look.ready else "recovering" if not recovered else "waiting"
-            self._put(state, look.ready, look.detail, look.lag)
+            await self.report()
             await asyncio.sleep(_INTERVAL_S)
+
+    async def report(self) -> None:
+        """Say once how the worker is, and write its rows again if that is due."""
+        look = await self._health.look()
+        seen = (self._app.consumer_generation_id, self._levels.revision)
+        recovered = not look.checks["recovered"] and not look.checks["flowing"]
+        if recovered and (self._due or seen != self._seen):
+            self._due, self._seen = False, seen
+            self._rewrite()
+        state = "running" if look.ready else "recovering" if not recovered else "waiting"
+        self._put(state, look.ready, look.detail, look.lag)
 
     def _put(self, state: str, ready: bool, detail: str, lag: int | None) -> None:
         identity = self._identity

@@ -68,6 +68,12 @@ def read_running(home: Home) -> Running | None:
 def kafka_hosts(url: str) -> str:
     """Turn KAFKA_BROKER_URL into the comma separated hosts that Kafka clients take."""
     hosts = [part.strip().removeprefix("kafka://").removeprefix("aiokafka://") for part in url.split(";")]
+    if any("@" in host for host in hosts):
+        # Not quoted: what stands before the @ may be a password.
+        raise SettingsError(
+            "KAFKA_BROKER_URL holds a user or a password",
+            fix="write kafka://host:9092, and set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
+        )
     if not all(_HOST.fullmatch(host) for host in hosts):
         raise SettingsError(
             f"KAFKA_BROKER_URL={url!r} is not an address", fix="write kafka://host:9092, several separated by ;"

@@ -6,7 +6,6 @@ import json
 import time
 from pathlib import Path
 
-import redis.asyncio
 from redis.exceptions import RedisError
 
 from panda_streams.brokers.port import registered_brokers
@@ -16,6 +15,7 @@ from panda_streams.errors import ServerUnreachable, StampMismatch
 from panda_streams.events import Level
 from panda_streams.identity import Identity
 from panda_streams.keys import STAMP
+from panda_streams.mirror import connect
 from panda_streams.servers import Servers
 from panda_streams.settings import Settings
 from panda_streams.streams.admin import check_topics, create_topics
@@ -135,7 +135,7 @@ def _compare(own: Stamp, found: Stamp, place: str, fix: str) -> None:
 
 
 async def _check_redis(servers: Servers, stamp: Stamp, *, claim: bool) -> None:
-    client = redis.asyncio.from_url(servers.redis, socket_connect_timeout=3, socket_timeout=3)
+    client = connect(servers.redis)
     try:
         if claim:
             await client.set(STAMP, stamp.model_dump_json(), nx=True)

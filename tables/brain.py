@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from panda_streams.domain.ticks import Tick, TickRef
 from tables import Row
 
 __all__ = ["NAME", "BrainRow", "StoredState"]
@@ -30,3 +31,5 @@ class BrainRow(Row):
     """Signals sent so far, by broker."""
     states: dict[str, StoredState] = {}  # noqa: RUF012
     """By strategy_id."""
+    quotes: dict[str, tuple[TickRef, Tick]] = {}  # noqa: RUF012
+    """Last tick of each traded instrument: a signal carries one, whatever was restarted in between."""

@@ -6,6 +6,7 @@ Rebuilt by matching `<ns>.signals.validated` against market.ticks again.
 from __future__ import annotations
 
 from panda_streams.domain.orders import Order
+from panda_streams.events import OrderUpdate
 from tables import Row
 
 __all__ = ["NAME", "ExecutionRow"]
@@ -24,3 +25,5 @@ class ExecutionRow(Row):
     """Working orders by id, oldest first."""
     positions: dict[str, int] = {}  # noqa: RUF012
     """Shares by strategy_id; what is flat is absent."""
+    said: tuple[OrderUpdate, ...] = ()
+    """What the last change of the row says, said again after a restart."""

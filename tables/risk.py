@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from panda_streams.domain.risk.account import Account
 from panda_streams.domain.values import Value
+from panda_streams.events import Rejected, Validated
 from tables import Row
 
 __all__ = ["NAME", "Refusal", "RiskRow"]
@@ -39,6 +40,8 @@ class RiskRow(Row):
     refusals: dict[str, int] = {}  # noqa: RUF012
     """Refused signals by reason code."""
     recent: tuple[Refusal, ...] = ()
+    said: Validated | Rejected | None = None
+    """The last verdict, said again after a restart."""
     time: int = 0
     """Event time of the last signal or order update."""
     version: int = 0

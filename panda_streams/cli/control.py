@@ -15,12 +15,12 @@ from panda_streams.errors import PandaError, ServerUnreachable
 from panda_streams.events import Health, Level, Mode
 from panda_streams.instrument_files import load_instruments
 from panda_streams.keys import Keys
-from panda_streams.levels import ALL, MODE, STRATEGY_STATE, strategy_scope
+from panda_streams.levels import ALL, MODE, STRATEGY_STATE, Levels, strategy_scope
 from panda_streams.mirror import connect
 from panda_streams.servers import Servers, find_servers
 from panda_streams.settings import Settings, load_settings
 from panda_streams.streams.client import client_options
-from panda_streams.streams.levels import publish_level
+from panda_streams.streams.levels import publish_level, read_levels
 from panda_streams.topics import Topics, level_key
 from panda_streams.worlds import enter
 from strategies.config import load_strategies
@@ -81,6 +81,11 @@ def _set_mode(namespace: str, mode: Mode, reason: str) -> None:
     topic = topics.control if namespace == ALL else topics.of(namespace, "control")
     arms = list(registered_brokers()) if namespace == ALL else [namespace]
     asyncio.run(_publish(settings, servers, topic, namespace, MODE, mode, reason))
+    if mode is Mode.ACTIVE and namespace != ALL and (halt_of_all := asyncio.run(_halt_of_all(settings, servers))):
+        raise PandaError(
+            f"written, but every arm is halted: {halt_of_all.reason} ({halt_of_all.who})",
+            fix="take that halt back too: panda resume all",
+        )
     confirmed, missing = asyncio.run(_confirmations(servers, arms, mode))
     for name in confirmed:
         click.echo(f"{name}: {mode}")
@@ -119,6 +124,13 @@ async def _publish(
         reason=reason,
     )
     await publish_level(client_options(settings, servers.kafka), topic, level_key(scope, setting), encode(level))
+
+
+async def _halt_of_all(settings: Settings, servers: Servers) -> Level | None:
+    topic, levels = Topics(servers.prefix).control, Levels()
+    for key, value in (await read_levels(client_options(settings, servers.kafka), topic)).items():
+        levels.apply(topic, key, value)
+    return levels.halted(ALL)
 
 
 async def _confirmations(servers: Servers, arms: list[str], mode: Mode) -> tuple[list[str], list[str]]:

@@ -86,6 +86,8 @@ def apply_fill(portfolio: Portfolio, fill: Fill) -> Portfolio:
     closing = 0
     if position.quantity * signed < 0:
         closing = min(abs(signed), abs(position.quantity)) * (1 if signed > 0 else -1)
+    # An order that arrived late is filled at a tick before the last mark, which then stands.
+    newest = fill.time >= position.priced_at
     # Closing shares leave at their cost; opening ones enter at the fill's price.
     left_cost = _part(position, -closing)
     opening = signed - closing
@@ -94,8 +96,8 @@ def apply_fill(portfolio: Portfolio, fill: Fill) -> Portfolio:
             "quantity": position.quantity + signed,
             "cost": position.cost - left_cost + opening * fill.price,
             "realised": position.realised - closing * fill.price - left_cost,
-            "last_price": fill.price,
-            "priced_at": fill.time,
+            "last_price": fill.price if newest else position.last_price,
+            "priced_at": max(fill.time, position.priced_at),
         }
     )
     return portfolio.model_copy(

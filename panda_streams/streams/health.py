@@ -25,7 +25,7 @@ class Health:
 
     checks: dict[str, str] = field(default_factory=dict)
     lag: int | None = None
-    """Records that wait on the worker's input partitions; None while it has none."""
+    """Records that wait on the worker's input partitions; None while it has none, or does not know their ends."""
 
     @property
     def ready(self) -> bool:
@@ -49,6 +49,9 @@ class WorkerHealth:
         """Check recovery, flow, broker, coordinator, commits and sends; takes a second at the most."""
         app = self._app
         consumer = app.consumer
+        # First, for it takes time: nothing is awaited below, so that the rest is seen at one moment, and partitions
+        # that leave in a rebalance are not asked for.
+        broker = await self._broker()
         try:
             places = [place for place in consumer.assignment() if place.topic in self._inputs]
         except ConsumerNotStarted:
@@ -56,11 +59,12 @@ class WorkerHealth:
         checks = {
             "recovered": "" if app.tables.actives_ready else "recovering its tables",
             "flowing": "" if not app.rebalancing else "the group is rebalancing",
-            "broker": await self._broker(),
+            "broker": broker,
             "sends": "" if not app.monitor.send_errors else f"{app.monitor.send_errors} sends failed",
             "coordinator": self._coordinator(consumer),
         }
-        lag = sum(self._waiting(consumer, place) for place in places) if places else None
+        waiting = [self._waiting(consumer, place) for place in places]
+        lag = sum(count for count in waiting if count is not None) if waiting and None not in waiting else None
         checks["commits"] = self._stalled(consumer, places) if not checks["broker"] else ""
         return Health(checks, lag)
 
@@ -77,12 +81,18 @@ class WorkerHealth:
         task = getattr(coordinator, "_coordination_task", None)
         return "the group coordination has died: restart this worker" if task is None or task.done() else ""
 
-    def _waiting(self, consumer: Any, place: Any) -> int:
-        end = consumer.highwater(place)
+    def _waiting(self, consumer: Any, place: Any) -> int | None:
+        try:
+            end = consumer.highwater(place)
+        except AssertionError:
+            # aiokafka's way to say that the partition has left in this very moment: its consumer has its own thread.
+            return None
+        if end is None:
+            return None
         handled = self._loop.positions.get((place.topic, place.partition))
         if handled is None:
             handled = consumer._committed_offset.get(place) or 0
-        return max(0, (end or 0) - handled)
+        return max(0, int(end) - handled)
 
     def _stalled(self, consumer: Any, places: list[Any]) -> str:
         now = time.monotonic()

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 __all__ = ["LogGone", "ReadBack"]
+
+_log = logging.getLogger(__name__)
+
+_RETRY_S = 0.5
+
+T = TypeVar("T")
 
 
 class LogGone(Exception):
@@ -29,9 +38,12 @@ class ReadBack:
         if start >= end:
             return
         consumer, place = await self._started(), TopicPartition(topic, partition)
-        first = (await consumer.beginning_offsets([place]))[place]
+        first = (await _answered(lambda: consumer.beginning_offsets([place])))[place]
         if first > start:
-            raise LogGone(f"{topic}-{partition} begins at {first}, but {start} must be read again")
+            raise LogGone(
+                f"{topic}-{partition} begins at {first}, but {start} must be read again: an order is older than the "
+                "ticks that are kept (PANDA_TICK_RETENTION_HOURS); only another world can go on"
+            )
         # Nothing is awaited between the two: the client would look for a position of its own.
         consumer.assign([place])
         consumer.seek(place, start)
@@ -44,15 +56,37 @@ class ReadBack:
     async def end(self, topic: str, partition: int) -> int:
         """The offset that the next record of the partition will have."""
         place = TopicPartition(topic, partition)
-        return int((await (await self._started()).end_offsets([place]))[place])
+        consumer = await self._started()
+        return int((await _answered(lambda: consumer.end_offsets([place])))[place])
 
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            self._consumer = AIOKafkaConsumer(**self._options, enable_auto_commit=False, auto_offset_reset="none")
-            await self._consumer.start()
+            self._consumer = await _answered(self._start)
         return self._consumer
+
+    async def _start(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(**self._options, enable_auto_commit=False, auto_offset_reset="none")
+        try:
+            await consumer.start()
+        except KafkaError:
+            await consumer.stop()
+            raise
+        return consumer
 
     async def stop(self) -> None:
         if self._consumer is not None:
             await self._consumer.stop()
             self._consumer = None
+
+
+async def _answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until Kafka answers: a worker waits for the end of an outage, as it does when it sends."""
+    while True:
+        try:
+            return await ask()
+        except KafkaError as error:
+            # A timeout is not marked as retriable.
+            if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                raise
+            _log.warning("the log cannot be read again for now: %s: %s", type(error).__name__, error)
+            await asyncio.sleep(_RETRY_S)

@@ -55,6 +55,8 @@ class _Calm(logging.Filter):
     """Lets a message through at most `burst` times in ten seconds: in an outage clients log hundreds a second."""
 
     burst = 5
+    known = 1000
+    """Messages that it remembers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +65,8 @@ class _Calm(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         key = (record.name, str(record.msg))
         now = time.monotonic()
+        if len(self._seen) > self.known:
+            self._seen.clear()  # some libraries put values into the message itself, and each is a new one
         since, count = self._seen.get(key, (now, 0))
         if now - since > 10:
             since, count = now, 0

@@ -14,8 +14,10 @@ import pytest
 from panda_streams.codec import encode_batch, encode_beat
 from panda_streams.domain.ticks import Tick
 from panda_streams.events import Beat, Phase, TickBatch
+from panda_streams.identity import Home
+from panda_streams.servers import read_running
 from panda_streams.worlds import prepare
-from tests.integration.conftest import FreshWorld, Spawned
+from tests.integration.conftest import FreshWorld, Spawned, clean_environment
 from tests.integration.reading import get, read_topic, write_record
 from tests.polling import eventually
 
@@ -191,6 +193,20 @@ def test_a_halt_is_obeyed_across_a_restart_until_resumed(
     assert refused["codes"] == ["ARM_HALTED"]
 
 
+def test_a_halt_of_all_arms_is_not_taken_back_by_the_resume_of_one(
+    world: FreshWorld, spawn: Callable[..., Spawned]
+) -> None:
+    asyncio.run(prepare(world.settings, world.servers))
+    halted = spawn(["panda", "halt", "all", "--reason", "holiday"])
+    assert halted.wait(20) == 0, halted.output()
+
+    resumed = spawn(["panda", "resume", "paper"])
+
+    assert resumed.wait(20) == 1, resumed.output()
+    assert "holiday" in resumed.output()
+    assert "panda resume all" in resumed.output()
+
+
 def test_a_third_broker_is_one_class_one_value_and_one_entry(
     world: FreshWorld, spawn: Callable[..., Spawned], flip: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -243,6 +259,27 @@ def test_a_data_directory_of_another_kafka_is_refused(world: FreshWorld, spawn: 
 
     assert brain.wait(30) == 5, brain.output()
     assert "move" in brain.output()
+
+
+def test_a_worker_whose_kafka_is_replaced_by_another_one_ends(
+    tmp_path: Path, spawn: Callable[..., Spawned], project_home: Home, free_port_base: int
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / project_home.jars.name).symlink_to(project_home.jars)
+    env = {**clean_environment(), "PANDA_HOME": str(home), "PANDA_PORT_BASE": str(free_port_base)}
+    first = spawn(["panda", "servers"], env={**env, "PANDA_WORLD": "replay:first"})
+    eventually(lambda: read_running(Home(home)), timeout_s=60, what="the first world's servers run")
+    arm = spawn(WORKER, env={**env, "BROKER_NAMESPACE": "paper"})
+    page = f"http://127.0.0.1:{free_port_base + 20}/ready/"
+    eventually(lambda: get(page)[0] == 200, timeout_s=40, what="the arm is ready")
+
+    first.process.terminate()
+    assert first.wait(40) == 0, first.output()
+    spawn(["panda", "servers"], env={**env, "PANDA_WORLD": "replay:second"})
+
+    assert arm.wait(60) == 5, arm.output()
+    assert "now cluster" in arm.output()
 
 
 def test_a_second_worker_of_the_same_instance_is_refused(

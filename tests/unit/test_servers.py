@@ -158,6 +158,12 @@ def test_what_is_no_kafka_address_is_refused(url):
         kafka_hosts(url)
 
 
+def test_a_password_in_a_kafka_address_is_refused_and_not_repeated():
+    with pytest.raises(SettingsError, match="KAFKA_SASL_PASSWORD") as refused:
+        kafka_hosts("kafka://me:secret@one:9092")
+    assert "secret" not in str(refused.value)
+
+
 def test_an_arm_needs_its_namespace(home):
     write_running(home, running())
     servers = find_servers(settings(home))

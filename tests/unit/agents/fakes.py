@@ -39,20 +39,21 @@ class FakeTable:
 
 
 class FakeLoop:
-    """Keeps what was sent; `crash_before_rows` loses the rows of the next apply, as a kill at that point would."""
+    """Keeps what was sent; `crash_before`, "row" or "outputs", ends the next step there, as a kill would."""
 
     def __init__(self) -> None:
         self.sent: list[Output] = []
-        self.crash_before_rows = False
+        self.crash_before = ""
         self.log = logging.getLogger("test")
 
     async def send(self, outputs: Sequence[Output]) -> None:
+        if outputs and self.crash_before == "outputs":
+            raise InterruptedError("killed before the outputs")
         self.sent += outputs
 
-    async def apply(self, table: FakeTable, outputs: Sequence[Output], rows: Mapping[bytes, bytes]) -> None:
-        await self.send(outputs)
-        if self.crash_before_rows:
-            raise InterruptedError("killed between outputs and rows")
+    async def write(self, table: FakeTable, rows: Mapping[bytes, bytes]) -> None:
+        if self.crash_before == "row":
+            raise InterruptedError("killed before the row")
         table.stored.update(rows)
 
     def to(self, topic: str) -> list[Output]:
@@ -79,6 +80,7 @@ class FakeReadBack:
 class FakeMirror:
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
+        self.members: set[tuple[str, str]] = set()
 
     def put(self, key: str, value: bytes, version: int) -> None:
         self.values[key] = value
@@ -86,9 +88,11 @@ class FakeMirror:
     def remove(self, key: str) -> None:
         self.values.pop(key, None)
 
-    def add(self, set_key: str, member: str) -> None: ...
+    def add(self, set_key: str, member: str) -> None:
+        self.members.add((set_key, member))
 
-    def discard(self, set_key: str, member: str) -> None: ...
+    def discard(self, set_key: str, member: str) -> None:
+        self.members.discard((set_key, member))
 
 
 INSTRUMENTS = Instruments(

@@ -6,6 +6,7 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +61,8 @@ class Arm:
         self.restart()
 
     def restart(self) -> None:
-        context = a_context(loop=self.loop)
+        self.loop.crash_before = ""
+        self.context = context = a_context(loop=self.loop)
         shards = ShardMap(1, INSTRUMENTS)
         self.agent = ExecutionAgent(context, self.table, TRADER, shards, self.readback)  # type: ignore[arg-type]
 
@@ -159,22 +161,84 @@ def test_a_repeated_order_changes_nothing() -> None:
     assert len(arm.updates()) == 2
 
 
-def test_a_kill_between_output_and_row_says_the_same_again() -> None:
+@pytest.mark.parametrize("point", ["row", "outputs"])
+@pytest.mark.parametrize("killed_at", ["tick", "order"])
+@pytest.mark.parametrize("first", ["tick", "order"])
+def test_whatever_comes_first_after_a_kill_no_sequence_gets_a_second_content(
+    point: str, killed_at: str, first: str
+) -> None:
     arm = Arm(ticks_log([140_000, 140_100, 140_200]))
     arm.tick(0)
     arm.order(a_validated(cause=0))
-    arm.loop.crash_before_rows = True
-    try:
-        arm.tick(1)
-    except InterruptedError:
-        arm.loop.crash_before_rows = False
+    steps = {"tick": lambda: arm.tick(1), "order": lambda: arm.order(a_validated(cause=0, number=1), offset=1)}
+    arm.loop.crash_before = point
+    with pytest.raises(InterruptedError):
+        steps[killed_at]()
     arm.restart()
 
-    arm.tick(1)
+    for name in sorted(steps, key=lambda name: name != first):
+        steps[name]()
+    arm.tick(2)
 
-    _, first, again = arm.updates()
-    assert first == again
-    assert len(arm.fills()) == 2
+    said = {update.sequence: update for update in arm.updates()}
+    assert all(update == said[update.sequence] for update in arm.updates())
+    filled = [update.order_id for update in said.values() if update.fill]
+    assert sorted(filled) == ["order-0", "order-1"]
+
+
+def test_an_order_whose_process_died_before_the_passed_ticks_were_seen_is_filled_when_it_comes_again() -> None:
+    arm = Arm(ticks_log([140_000, 140_100]))
+    arm.loop.crash_before = "outputs"
+    with pytest.raises(InterruptedError):
+        arm.order(a_validated(cause=0))
+    arm.restart()
+
+    arm.order(a_validated(cause=0))
+
+    assert [offset for offset, _ in arm.fills()] == [1]
+
+
+def test_an_order_that_ended_just_before_a_kill_leaves_the_mirror() -> None:
+    arm = Arm(ticks_log([140_000, 140_100]))
+    arm.tick(0)
+    arm.order(a_validated(cause=0))
+    arm.loop.crash_before = "outputs"
+    shown = arm.context.mirror
+    with pytest.raises(InterruptedError):
+        arm.tick(1)
+    arm.restart()
+    arm.context.mirror.values, arm.context.mirror.members = shown.values, shown.members
+
+    arm.agent.mirror_rows()
+
+    assert (shown.values, shown.members) == ({}, set())
+
+
+def test_the_end_of_a_run_ends_no_order_of_the_run_after_it() -> None:
+    arm = Arm([*ticks_log([140_000]), beat(1, end=True), *ticks_log([None, None, 140_000, 140_100])[2:]])
+    arm.tick(0)
+    arm.order(a_validated(cause=2))  # the brain is ahead
+
+    for offset in (1, 2, 3):
+        arm.tick(offset)
+
+    assert [(u.state, u.fill and u.fill.tick.offset) for u in arm.updates()] == [
+        (OrderState.WORKING, None),
+        (OrderState.FILLED, 3),
+    ]
+
+
+def test_unusable_order_books_do_not_take_a_late_order_with_them() -> None:
+    tick = a_tick(140_100, row=1, time=T0 + 1000)
+    log = ticks_log([140_000, None, 140_200])
+    log[1] = encode_batch(a_batch(tick, sequence=1)) + b"\n[[1]]"
+    arm = Arm(log)
+    for offset in range(3):
+        arm.tick(offset)
+
+    arm.order(a_validated(cause=0))
+
+    assert [offset for offset, _ in arm.fills()] == [2]
 
 
 def test_ticks_skipped_after_a_restart_are_read_from_the_log() -> None:
@@ -214,12 +278,23 @@ def test_marks_say_the_last_prices_of_what_is_held_and_nothing_else() -> None:
     assert [mark.prices for mark in marks] == [{INFY: Decimal("1401.00")}, {INFY: Decimal("1500.00")}]
 
 
-moves = st.lists(st.sampled_from(["tick", "order", "restart"]), max_size=40)
+def test_a_position_that_is_filled_after_the_end_of_the_data_is_marked_at_its_last_price() -> None:
+    arm = Arm([*ticks_log([140_000, 140_100, 150_000]), beat(3, end=True)])
+    for offset in range(4):
+        arm.tick(offset)
+
+    arm.order(a_validated(cause=0))
+
+    (mark,) = [decode(Mark, output.value) for output in arm.loop.to("paper.marks")]
+    assert mark.prices == {INFY: Decimal("1500.00")}
+
+
+moves = st.lists(st.sampled_from(["tick", "order", "restart", "kill before row", "kill before outputs"]), max_size=40)
 
 
 @settings(deadline=None, max_examples=60)
 @given(prices=st.lists(st.one_of(st.none(), st.integers(130_000, 150_000)), min_size=4, max_size=12), data=st.data())
-def test_no_order_of_arrival_and_no_restart_changes_a_fill(prices: list[int | None], data: Any) -> None:
+def test_no_order_of_arrival_and_no_kill_changes_a_fill(prices: list[int | None], data: Any) -> None:
     log = [*ticks_log(prices), beat(len(prices), end=True)]
     causes = sorted(data.draw(st.lists(st.sampled_from([o for o, p in enumerate(prices) if p] or [0]), max_size=4)))
     orders = [a_validated(cause, number) for number, cause in enumerate(causes)]
@@ -227,18 +302,25 @@ def test_no_order_of_arrival_and_no_restart_changes_a_fill(prices: list[int | No
     def run(schedule: list[str]) -> list[tuple[str, OrderState, object]]:
         arm = Arm(log)
         tick = order = 0
-        for move in [*schedule, *["tick"] * len(log), *["order"] * len(orders)]:
-            if move == "tick" and tick < len(log):
-                arm.tick(tick)
-                tick += 1
-            elif move == "order" and order < len(orders):
-                arm.order(orders[order], offset=order)
-                order += 1
-            elif move == "restart":
+        for move in [*schedule, "restart", *["tick"] * len(log), *["order"] * len(orders)]:
+            try:
+                if move == "tick" and tick < len(log):
+                    arm.tick(tick)
+                    tick += 1
+                elif move == "order" and order < len(orders):
+                    arm.order(orders[order], offset=order)
+                    order += 1
+                elif move == "restart":
+                    arm.restart()
+                elif move.startswith("kill"):
+                    arm.loop.crash_before = move.split()[-1]
+            except InterruptedError:
                 arm.restart()
+        said = {update.sequence: update for update in arm.updates()}
+        assert all(update == said[update.sequence] for update in arm.updates())
         return sorted(
             (u.order_id, u.state, u.fill and (u.fill.tick.offset, u.fill.price))
-            for u in arm.updates()
+            for u in said.values()
             if u.state.terminal
         )
 

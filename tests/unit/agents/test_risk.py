@@ -30,9 +30,13 @@ class Arm:
     def __init__(self, config: StrategyConfig | None = None, broker: Broker = PAPER) -> None:
         self.config = config or a_config()
         self.loop, self.table = FakeLoop(), FakeTable()
-        self.context = a_context(self.config, namespace=broker.namespace, loop=self.loop)
-        self.agent = RiskAgent(self.context, self.table, broker)  # type: ignore[arg-type]
-        self.namespace = broker.namespace
+        self.broker, self.namespace = broker, broker.namespace
+        self.restart()
+
+    def restart(self) -> None:
+        self.loop.crash_before = ""
+        self.context = a_context(self.config, namespace=self.namespace, loop=self.loop)
+        self.agent = RiskAgent(self.context, self.table, self.broker)  # type: ignore[arg-type]
 
     def handle(self, topic: str, offset: int, value: bytes) -> None:
         asyncio.run(self.agent.handle(Record(f"{self.namespace}.{topic}", 0, offset, b"", value)))
@@ -90,17 +94,44 @@ def test_a_signal_at_a_repeated_offset_or_sequence_is_judged_once() -> None:
     assert len(arm.validated()) == 1
 
 
-def test_a_kill_before_the_row_is_written_gives_the_same_verdict_again() -> None:
+def test_a_kill_before_the_row_is_written_says_nothing_until_the_signal_comes_again() -> None:
     arm = Arm()
-    arm.loop.crash_before_rows = True
+    arm.loop.crash_before = "row"
     with pytest.raises(InterruptedError):
         arm.signal(0)
-    arm.loop.crash_before_rows = False
+    arm.restart()
 
     arm.signal(0)
 
-    first, again = arm.loop.to("paper.signals.validated")
+    assert len(arm.validated()) == 1
+
+
+def test_a_verdict_that_a_kill_kept_back_is_said_unchanged_although_the_arm_has_been_halted_since() -> None:
+    arm = Arm()
+    arm.loop.crash_before = "outputs"
+    with pytest.raises(InterruptedError):
+        arm.signal(0)
+    arm.restart()
+    level = Level(world="sim", scope="paper", setting="mode", value="HALTED", who="me", at=0, reason="")
+    arm.context.levels.apply("control", level_key("paper", "mode"), encode(level))
+
+    arm.signal(0)
+    arm.signal(1)
+
+    assert [verdict.sequence for verdict in arm.validated()] == [0]
+    assert [verdict.sequence for verdict in arm.rejected()] == [1]
+
+
+def test_the_last_verdict_is_said_again_after_a_restart_in_the_same_words() -> None:
+    arm = Arm()
+    arm.signal(0)
+    arm.restart()
+
+    arm.signal(1)
+
+    first, again, second = arm.loop.to("paper.signals.validated")
     assert first == again
+    assert decode(Validated, second.value).sequence == 1
 
 
 def test_a_fill_is_booked_once_and_can_then_be_exited() -> None:

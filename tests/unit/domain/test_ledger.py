@@ -111,3 +111,13 @@ def test_a_flat_position_costs_nothing(fills: list[tuple[Side, int, Decimal, Dec
 
     assert all(position.cost == 0 for position in portfolio.positions.values())
     assert portfolio.equity == portfolio.cash
+
+
+def test_a_fill_older_than_the_last_mark_leaves_the_mark() -> None:
+    before = apply_prices(booked(a_fill(BUY, 10, "100")), {INFY: Decimal(120)}, T0 + 5000)
+
+    after = apply_fill(before, a_fill(BUY, 10, "110", number=1, time=T0 + 1000))
+
+    position = after.positions[INFY]
+    assert (position.last_price, position.priced_at) == (Decimal(120), T0 + 5000)
+    assert after.unrealised == 20 * 120 - 2100

@@ -33,6 +33,15 @@ def test_the_plain_command_and_its_log_levels_are_taken(flags: list[str]) -> Non
     refuse_flags(["faust", "-A", "faust_app", "worker", *flags])
 
 
+def test_messages_that_never_repeat_are_let_through_and_not_kept() -> None:
+    calm = _Calm()
+
+    passed = [calm.filter(logging.LogRecord("x", logging.INFO, "", 0, f"{n}", (), None)) for n in range(5000)]
+
+    assert all(passed)
+    assert len(calm._seen) <= 1001
+
+
 def test_a_message_that_repeats_is_let_through_five_times() -> None:
     calm = _Calm()
     record = logging.LogRecord("kafka", logging.ERROR, "", 0, "cannot connect to %s", ("x",), None)

@@ -1,0 +1,1 @@
+"""Benchmarks: each compares a part of the code with a reference in the same run."""

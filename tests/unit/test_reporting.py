@@ -1,0 +1,84 @@
+"""The report: a worker's rows are mirrored again whenever what they show may have changed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from panda_streams.codec import decode, encode
+from panda_streams.events import Health, Level
+from panda_streams.identity import Home, Identity, Ports, Role, World
+from panda_streams.levels import Levels
+from panda_streams.reporting import Reporter
+from panda_streams.streams.health import Health as Look
+from panda_streams.topics import level_key
+from tests.unit.agents.fakes import FakeMirror
+
+WELL = {"recovered": "", "flowing": ""}
+
+
+class Worker:
+    """A reporter on fakes."""
+
+    def __init__(self, tmp_path: Path, namespace: str | None = None) -> None:
+        self.seen, self.levels, self.mirror, self.rewrites = Look(WELL), Levels(), FakeMirror(), 0
+        self.app: Any = SimpleNamespace(consumer_generation_id=1)
+        self.scope = namespace or "brain"
+        role = Role.ARM if namespace else Role.BRAIN
+        identity = Identity(role, namespace, 0, World("sim"), Home(tmp_path), Ports(20_000), "")
+        loop: Any = SimpleNamespace(events=0, last_event_time=None)
+        mirror: Any = self.mirror
+        self.reporter = Reporter(self.app, identity, mirror, self, loop, self.levels, self.rewrite)  # type: ignore[arg-type]
+
+    def rewrite(self) -> None:
+        self.rewrites += 1
+
+    def set(self, scope: str, setting: str, value: str) -> None:
+        level = Level(world="sim", scope=scope, setting=setting, value=value, who="me", at=0, reason="")
+        self.levels.apply("control", level_key(scope, setting), encode(level))
+
+    async def look(self) -> Look:
+        return self.seen
+
+    def report(self) -> Health:
+        asyncio.run(self.reporter.report())
+        return decode(Health, self.mirror.values[f"{self.scope}:health:0"])
+
+
+def test_the_rows_are_written_once_and_again_after_a_rebalance(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+
+    for generation in (1, 1, 2, 2):
+        worker.app.consumer_generation_id = generation
+        worker.report()
+
+    assert worker.rewrites == 2
+
+
+def test_a_strategy_that_is_paused_is_shown_at_the_next_report(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    worker.report()
+
+    worker.set("strategy:Momentum", "state", "PAUSED")
+    worker.report()
+
+    assert worker.rewrites == 2
+
+
+def test_nothing_is_written_while_tables_are_being_recovered(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    worker.seen = Look({"recovered": "recovering its tables", "flowing": ""})
+
+    report = worker.report()
+
+    assert (worker.rewrites, report.state, report.ready) == (0, "recovering", False)
+
+
+def test_an_arm_reports_its_mode_and_the_brain_none(tmp_path: Path) -> None:
+    arm, brain = Worker(tmp_path, "paper"), Worker(tmp_path)
+    for worker in (arm, brain):
+        worker.set("paper", "mode", "HALTED")
+
+    assert (arm.report().mode, brain.report().mode) == ("HALTED", None)
