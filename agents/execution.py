@@ -231,8 +231,8 @@ class ExecutionAgent:
                     await self._say(shard, instrument, row, said)
             await self._mark(record.partition, shard, market)
             return
-        for instrument in {tick.instrument for tick in market.ticks} & shard.rows.keys():
-            if shard.rows[instrument].orders:
+        for instrument in dict.fromkeys(tick.instrument for tick in market.ticks):
+            if instrument in shard.rows and shard.rows[instrument].orders:
                 await self._match(shard, instrument, record.offset, record.partition, market)
         for tick in market.ticks:
             shard.prices[tick.instrument] = tick.price
