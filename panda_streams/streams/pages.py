@@ -18,7 +18,8 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</
 <style>body{{font:14px/1.5 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em}}
 table{{border-collapse:collapse}}
 td,th{{border-bottom:1px solid #ccc;padding:.3em .8em;text-align:left;vertical-align:top}}
-pre{{margin:0;white-space:pre-wrap;word-break:break-word}}</style>
+summary{{cursor:pointer;padding:.2em 0}}
+pre{{margin:0 0 1em 1em;white-space:pre-wrap;word-break:break-word}}</style>
 <h1>{title}</h1>{body}</html>"""
 
 
@@ -53,13 +54,12 @@ def add_pages(app: faust.App, name: str, tables: list[LogTable], look: Callable[
         if _wants_json(request):
             return view.json({"name": name, "table": table, "rows": rows})
         lines = "".join(
-            f"<tr><td>{html.escape(key)}<td><pre>"
-            f"{html.escape(orjson.dumps(row, option=orjson.OPT_INDENT_2).decode())}</pre></tr>"
+            f"<details{' open' if len(rows) == 1 else ''}><summary>{html.escape(key)}</summary>"
+            f"<pre>{html.escape(orjson.dumps(row, option=orjson.OPT_INDENT_2).decode())}</pre></details>"
             for key, row in rows.items()
         )
-        return view.html(
-            _PAGE.format(title=f"Table {table} of {name}", body=f"<table><tr><th>key<th>row</tr>{lines}</table>")
-        )
+        nothing = "<p>No row is on this worker's partitions yet.</p>"
+        return view.html(_PAGE.format(title=f"Table {table} of {name}", body=lines or nothing))
 
 
 def _wants_json(request: Any) -> bool:

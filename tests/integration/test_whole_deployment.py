@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -134,5 +135,8 @@ def test_a_worker_typed_in_a_shell_finds_the_running_servers(deployment: Deploym
 
     assert ready["name"] == "arm-paper-0"
     assert get(f"{page}/tables/?format=json")[1]["tables"][0]["name"] == "risk"
+    assert get(f"{page}/tables/nothing/")[0] == 404
+    with urllib.request.urlopen(f"{page}/tables/risk/", timeout=5) as answer:
+        assert "No row is on this worker" in answer.read().decode()
     arm.process.terminate()
     assert arm.wait(20) == 0
