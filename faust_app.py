@@ -186,6 +186,7 @@ def _mirror_strategies(context: Context, brokers: dict[str, Broker]) -> None:
                 "consents": config.consents,
                 "state": "paused" if paused else "active",
                 "reason": paused.reason if paused else "",
+                "paused_by": paused.who if paused else "",
             }
         )
     known = [

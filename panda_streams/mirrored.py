@@ -132,6 +132,8 @@ class StrategyRecord(_Record):
     state: str
     """active or paused."""
     reason: str = ""
+    paused_by: str = ""
+    """Who paused it: a user, or the brain that it raised in."""
 
 
 class BrokerRecord(_Record):

@@ -83,7 +83,9 @@ class Reporter(Service):
             self._due, self._seen = False, seen
             self._rewrite()
         state = "running" if look.ready else "recovering" if not recovered else "waiting"
-        self._put(state, look.ready, look.detail, look.lag)
+        letters = self._agents.dead_letters
+        dead = f"{letters} records went to the dead-letter topic since the start" if letters else ""
+        self._put(state, look.ready, "; ".join(filter(None, (look.detail, dead))), look.lag)
 
     def _put(self, state: str, ready: bool, detail: str, lag: int | None) -> None:
         identity = self._identity

@@ -81,8 +81,11 @@ def kafka_hosts(url: str) -> str:
     return ",".join(hosts)
 
 
-def find_servers(settings: Settings) -> Servers:
-    """Resolve the servers of this process; raise SettingsError that names the ways to have some."""
+def find_servers(settings: Settings, *, kafka_needed: bool = True) -> Servers:
+    """Resolve the servers of this process; raise SettingsError that names the ways to have some.
+
+    A process that reads Redis alone needs no Kafka: its address is then empty if there is none.
+    """
     running = read_running(settings.home_dir)
     wanted = World(settings.world) if settings.world else None
     if running is not None and wanted is not None and running.world != wanted.name:
@@ -98,6 +101,8 @@ def find_servers(settings: Settings) -> Servers:
         prefix = topic_prefix(settings, world, given=True)
     elif running:
         kafka, prefix = running.kafka, running.prefix
+    elif not kafka_needed:
+        kafka, prefix = "", ""
     else:
         raise SettingsError(
             f"no Kafka: KAFKA_BROKER_URL is not set and nothing runs in {settings.home}",

@@ -7,6 +7,7 @@ import getpass
 import time
 
 import click
+import psutil
 from redis.exceptions import RedisError
 
 from panda_streams.brokers.port import find_broker, registered_brokers
@@ -148,10 +149,12 @@ async def _confirmations(servers: Servers, arms: list[str], mode: Mode) -> tuple
                     health = Health.model_validate_json(text) if text else None
                     if health is None or health.state == "stopped":
                         continue
-                    if time.time_ns() // 1_000_000 - health.at > _FRESH_MS:
+                    silent = time.time_ns() // 1_000_000 - health.at > _FRESH_MS
+                    if silent and not psutil.pid_exists(health.pid):
                         continue
+                    # One that is silent and lives, hung or stopped, has confirmed nothing.
                     name = f"{namespace}-{int(instance)}"
-                    (confirmed if health.mode == mode else missing).append(name)
+                    (confirmed if health.mode == mode and not silent else missing).append(name)
             if not missing or time.monotonic() > deadline:
                 return confirmed, missing
             await asyncio.sleep(0.2)

@@ -34,7 +34,7 @@ def gateway() -> None:
     Reads Redis alone: it needs no secret of a broker and no Kafka.
     """
     settings = load_settings()
-    servers = find_servers(settings)
+    servers = find_servers(settings, kafka_needed=False)
     identity = identify_process(settings, servers, Role.GATEWAY)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One line a request would fill the log with the page's own questions.

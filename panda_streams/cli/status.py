@@ -102,6 +102,14 @@ def examine(world: str, supervised: Sequence[ProcessRow] | None, state: State | 
         ]
         problems += [Problem(text=text, fix=_RECORD_FIX) for text in state.problems]
         notes += _arms_not_running(state)
+        problems += [
+            Problem(
+                text=f"strategy {strategy.strategy_id} is paused by {strategy.paused_by}: {strategy.reason}",
+                fix=f"mend what made it stop, then panda strategy resume {strategy.strategy_id}",
+            )
+            for strategy in state.strategies
+            if strategy.state == "paused"
+        ]
     return Report(world=world, ok=not problems, processes=tuple(rows), problems=tuple(problems), notes=tuple(notes))
 
 
@@ -110,8 +118,8 @@ def examine(world: str, supervised: Sequence[ProcessRow] | None, state: State | 
 def status(as_json: bool) -> None:
     """Show every process: its state, mode, lag, events, restarts, and what is not well.
 
-    Exit codes: 0 all is well, 1 something is not, 3 Kafka or Redis does not answer. A HALTED arm is well, and so is
-    a broker without an arm.
+    Exit codes: 0 all is well, 1 something is not, 2 nothing runs here, 3 Kafka or Redis does not answer. A HALTED arm
+    is well, and so is a broker without an arm; a paused strategy is not.
     """
     settings = load_settings()
     servers = find_servers(settings)

@@ -32,6 +32,8 @@ def refuse_flags(argv: Sequence[str]) -> None:
     """Raise SettingsError for a command line flag of Faust that would break a worker."""
     for index, word in enumerate(argv):
         flag, _, value = word.partition("=")
+        if word.startswith("-") and not word.startswith("--") and len(word) > 2:
+            flag, value = word[:2], word[2:]  # -p1234 is -p 1234
         for names, reason in _REFUSED.items():
             # -h alone is Faust's flag for a host name, not for help.
             if flag in names:
@@ -52,7 +54,10 @@ def exit_with(error: PandaError) -> NoReturn:
 
 
 class _Calm(logging.Filter):
-    """Lets a message through at most `burst` times in ten seconds: in an outage clients log hundreds a second."""
+    """Lets a client's message through at most `burst` times in ten seconds: in an outage they log hundreds a second.
+
+    What the project logs itself always passes: a dead letter has its line.
+    """
 
     burst = 5
     known = 1000
@@ -63,6 +68,8 @@ class _Calm(logging.Filter):
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("panda_streams"):
+            return True
         key = (record.name, str(record.msg))
         now = time.monotonic()
         if len(self._seen) > self.known:

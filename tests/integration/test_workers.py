@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,24 @@ def test_a_halt_is_obeyed_across_a_restart_until_resumed(
 
     (refused, *_) = topic(world, "paper.signals.rejected")
     assert refused["codes"] == ["ARM_HALTED"]
+
+
+def test_a_halt_is_not_confirmed_for_an_arm_that_hangs(
+    world: FreshWorld, spawn: Callable[..., Spawned], flip: Callable[..., None]
+) -> None:
+    flip()
+    asyncio.run(prepare(world.settings, world.servers))
+    arm = spawn(WORKER, env={**world.env, "BROKER_NAMESPACE": "paper"})
+    eventually(lambda: get(port(world, 20) + "/ready/")[0] == 200, timeout_s=40, what="the arm is ready")
+    arm.process.send_signal(signal.SIGSTOP)
+
+    halted = spawn(["panda", "halt", "paper", "--reason", "it hangs"])
+
+    try:
+        assert halted.wait(30) == 1, halted.output()
+        assert "not yet confirmed as HALTED by paper-0" in halted.output()
+    finally:
+        arm.process.send_signal(signal.SIGCONT)
 
 
 def test_a_halt_of_all_arms_is_not_taken_back_by_the_resume_of_one(

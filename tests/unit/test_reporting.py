@@ -28,7 +28,8 @@ class Worker:
         self.scope = namespace or "brain"
         role = Role.ARM if namespace else Role.BRAIN
         identity = Identity(role, namespace, 0, World("sim"), Home(tmp_path), Ports(20_000), "")
-        loop: Any = SimpleNamespace(events=0, last_event_time=None)
+        loop: Any = SimpleNamespace(events=0, last_event_time=None, dead_letters=0)
+        self.loop = loop
         mirror: Any = self.mirror
         self.reporter = Reporter(self.app, identity, mirror, self, loop, self.levels, self.rewrite)  # type: ignore[arg-type]
 
@@ -82,3 +83,10 @@ def test_an_arm_reports_its_mode_and_the_brain_none(tmp_path: Path) -> None:
         worker.set("paper", "mode", "HALTED")
 
     assert (arm.report().mode, brain.report().mode) == ("HALTED", None)
+
+
+def test_dead_letters_are_counted_where_people_look(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    worker.loop.dead_letters = 3
+
+    assert worker.report().detail == "3 records went to the dead-letter topic since the start"

@@ -101,6 +101,12 @@ def test_a_missing_redis_is_named(home):
     assert "REDIS_URL" in caught.value.fix
 
 
+def test_who_reads_redis_alone_needs_no_kafka(home):
+    found = find_servers(settings(home, REDIS_URL="redis://given:6379/1"), kafka_needed=False)
+
+    assert (found.kafka, found.redis) == ("", "redis://given:6379/1")
+
+
 def test_a_deployment_without_its_own_redis_needs_the_setting(home):
     write_running(home, running(redis=""))
 

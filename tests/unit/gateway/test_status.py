@@ -140,6 +140,17 @@ def test_an_arm_that_was_stopped_by_hand_is_a_note() -> None:
     assert any("arm-paper-0 was stopped" in note for note in report.notes)
 
 
+def test_a_paused_strategy_is_a_problem_that_says_who_and_why() -> None:
+    listed = json.loads(records.strategies("M"))
+    listed["strategies"][0] |= {"state": "paused", "paused_by": "brain-0", "reason": "ValueError: a mistake"}
+    state = records.state(raw(strategies=json.dumps(listed), health=processes()))
+
+    report = examine("sim", supervised(), state, NOW)
+
+    assert "strategy M is paused by brain-0: ValueError: a mistake" in texts(report)
+    assert any("panda strategy resume M" in problem.fix for problem in report.problems)
+
+
 def test_an_unreadable_record_is_a_problem() -> None:
     report = examine("sim", supervised(), records.state(raw(strategies="{")), NOW)
 

@@ -15,6 +15,9 @@ from panda_streams.streams.worker import _Calm, refuse_flags
     [
         (["faust", "-A", "faust_app", "worker", "--web-port", "1"], "PANDA_PORT_BASE"),
         (["faust", "-A", "faust_app", "worker", "--web-port=1"], "PANDA_PORT_BASE"),
+        (["faust", "-A", "faust_app", "worker", "-p1234"], "PANDA_PORT_BASE"),
+        (["faust", "-A", "faust_app", "-Laio", "worker"], "uvloop"),
+        (["faust", "-A", "faust_app", "worker", "-lwarn"], "DEBUG"),
         (["faust", "-A", "faust_app", "worker", "-l", "warn"], "DEBUG"),
         (["faust", "-A", "faust_app", "worker", "--loglevel=ERROR"], "DEBUG"),
         (["faust", "-A", "faust_app", "-L", "aio", "worker"], "uvloop"),
@@ -47,3 +50,10 @@ def test_a_message_that_repeats_is_let_through_five_times() -> None:
     record = logging.LogRecord("kafka", logging.ERROR, "", 0, "cannot connect to %s", ("x",), None)
 
     assert [calm.filter(record) for _ in range(8)] == [True] * 5 + [False] * 3
+
+
+def test_the_project_s_own_messages_are_never_held_back() -> None:
+    calm = _Calm()
+    record = logging.LogRecord("panda_streams.streams.loop", logging.ERROR, "", 0, "%s goes to the DLQ", ("x",), None)
+
+    assert all(calm.filter(record) for _ in range(50))
