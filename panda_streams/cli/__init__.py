@@ -9,10 +9,11 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+from aiokafka.errors import KafkaError
 from dotenv import dotenv_values
 
 from panda_streams import __version__
-from panda_streams.errors import PandaError
+from panda_streams.errors import PandaError, ServerUnreachable
 
 __all__ = ["main", "panda"]
 
@@ -67,7 +68,11 @@ def panda(env_file: Path | None) -> None:
 def main() -> None:
     """Run the command line; an error that the user can mend is printed without a traceback."""
     try:
-        panda()
+        try:
+            panda()
+        except KafkaError as error:
+            # A Kafka that answered a moment ago and went away in the middle of a command.
+            raise ServerUnreachable(f"Kafka failed: {error}", fix="see that it runs, and try again") from error
     except PandaError as error:
         click.secho(f"error: {error}", fg="red", err=True)
         sys.exit(error.exit_code)

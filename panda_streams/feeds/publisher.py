@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 
 _CHUNK = 1024
 """Records held before they are handed to the producer: some 0.7 MB."""
+_OUTAGE_MS = 1_200_000
+"""An outage of Kafka that is waited out, as long as the workers': after it the producer gives a batch up."""
 _MAX_BATCH = 512 * 1024
 _FLYING = 4
 """Unacknowledged batches of a shard: what bounds the memory while Kafka is slow or away."""
@@ -264,7 +266,12 @@ class Feed:
             _log.info("%s %s is already replayed to its end", self._source.source, self._source.run)
             return FeedState.FINISHED
         producer = AIOKafkaProducer(
-            **options, acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=_MAX_BATCH
+            **options,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            max_batch_size=_MAX_BATCH,
+            request_timeout_ms=_OUTAGE_MS,
         )
         try:
             await producer.start()
