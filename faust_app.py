@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 import orjson
 import uvloop
@@ -22,7 +23,7 @@ from panda_streams.codec import encode
 from panda_streams.domain.shards import ShardMap
 from panda_streams.errors import PandaError, SettingsError
 from panda_streams.events import DeadLetter
-from panda_streams.identity import Identity, Role
+from panda_streams.identity import Clock, Identity, Role
 from panda_streams.instrument_files import load_instruments
 from panda_streams.keys import Keys
 from panda_streams.levels import Levels
@@ -30,16 +31,20 @@ from panda_streams.mirror import Mirror
 from panda_streams.reporting import Reporter
 from panda_streams.servers import Servers, find_servers, identify_process
 from panda_streams.settings import Settings, load_settings
-from panda_streams.streams.app import PandaApp, make_app
+from panda_streams.streams.app import BROKER_REBALANCE_S, BROKER_SESSION_S, PandaApp, make_app
 from panda_streams.streams.client import client_options
 from panda_streams.streams.faust_fixes import check_versions, mend_recovery
 from panda_streams.streams.guard import ClusterGuard
 from panda_streams.streams.health import WorkerHealth
+from panda_streams.streams.lease import Lease
 from panda_streams.streams.levels import LevelFollower
-from panda_streams.streams.loop import AgentLoop, Record, payload_text
+from panda_streams.streams.lists import ListTopic, install
+from panda_streams.streams.loop import AgentLoop, payload_text
 from panda_streams.streams.pages import add_pages
 from panda_streams.streams.readback import ReadBack
 from panda_streams.streams.rows import LogTable, make_table
+from panda_streams.streams.sender import Sender
+from panda_streams.streams.task import Agent, Stray
 from panda_streams.streams.worker import PandaWorker, exit_with, refuse_flags
 from panda_streams.topics import Topics
 from panda_streams.worlds import enter
@@ -53,19 +58,6 @@ from tables import risk as risk_table
 __all__ = ["app"]
 
 
-class Agent(Protocol):
-    """What the composition root needs of an agent."""
-
-    @property
-    def topics(self) -> list[str]: ...
-
-    def forget(self) -> None: ...
-
-    def mirror_rows(self) -> None: ...
-
-    async def handle(self, record: Record) -> int | None: ...
-
-
 def build_app(settings: Settings) -> PandaApp:
     """Build the application; raises PandaError that names what is wrong with the settings or files."""
     servers = find_servers(settings)
@@ -77,52 +69,48 @@ def build_app(settings: Settings) -> PandaApp:
     configs = {config.strategy_id: config for config in load_strategies(settings.strategies, instruments, brokers)}
 
     app = make_app(identity, settings, servers.kafka)
-    topics, levels = Topics(servers.prefix), Levels()
+    topics, levels, options = Topics(servers.prefix), Levels(), client_options(settings, servers.kafka)
     mirror = Mirror(servers.redis, identity.scope)
-    dlq = topics.of(identity.scope, "dlq")
-    loop = AgentLoop(app, dlq, lambda record, reason: _dead_letter(identity, record, reason))
-    context = Context(identity, topics, instruments, configs, levels, loop, mirror)
+    ordered = servers.clock is Clock.REPLAY
+    context = Context(identity, topics, instruments, configs, levels, mirror, settings.partitions, ordered)
+    loop = AgentLoop(
+        app,
+        Sender(options, settings.partitions),
+        ReadBack(options),
+        Lease(BROKER_SESSION_S, BROKER_REBALANCE_S),
+        topics.of(identity.scope, "dlq"),
+        lambda stray: _dead_letter(identity, stray),
+    )
+    app.agent_loop = loop
 
-    shards = ShardMap(settings.partitions, instruments)
-    agents: dict[str, Agent]
+    agents: list[tuple[Agent, LogTable]]
     if role is Role.BRAIN:
-        table = make_table(app, brain_table.NAME, "what the strategies know, a row a shard")
         strategies = [build_strategy(config) for config in configs.values()]
-        tables, agents = [table], {"strategy": Brain(context, table, strategies, shards)}
+        shards = ShardMap(settings.partitions, instruments)
+        table = make_table(app, brain_table.NAME, "what the strategies know, a row a shard")
+        agents = [(Brain(context, strategies, shards, list(brokers)), table)]
         follow: tuple[str, ...] = (topics.control,)
     else:
         assert trader is not None
         assert broker is not None
-        readback = ReadBack(client_options(settings, servers.kafka))
-
-        async def close(*args: Any, **kwargs: Any) -> None:
-            await readback.stop()
-
-        app.on_before_shutdown.connect(close, weak=False)
-        tables, agents = _arm(app, context, broker, trader, shards, readback)
+        agents = _arm(app, context, broker, trader)
         follow = (topics.control, topics.of(context.namespace, "control"))
+    for agent, table in agents:
+        loop.add(agent, table)
+        _declare(app, loop, agent)
+    install(app, loop.topics, loop.starts, loop.assigned, loop.release)
 
-    for name, agent in agents.items():
-        _declare(app, loop, name, agent)
-
-    def forget() -> None:
-        loop.forget()
-        for agent in agents.values():
-            agent.forget()
-
-    app.forget = forget
-    follower = LevelFollower(client_options(settings, servers.kafka), follow, levels.apply)
-    health = WorkerHealth(app, loop, frozenset(topic for agent in agents.values() for topic in agent.topics))
-
-    def rewrite() -> None:
-        for agent in agents.values():
-            agent.mirror_rows()
+    def rewrite() -> Iterable[None]:
         if role is Role.BRAIN:
             _mirror_strategies(context, brokers)
+        for agent, table in agents:
+            yield from agent.mirror(table.rows())
 
-    guard = ClusterGuard(client_options(settings, servers.kafka))
+    follower = LevelFollower(options, follow, levels.apply)
+    health = WorkerHealth(app, loop)
+    guard = ClusterGuard(options)
     app.early = (guard, follower, Reporter(app, identity, mirror, health, loop, levels, rewrite))
-    add_pages(app, identity.name, tables, health.look)
+    add_pages(app, identity.name, [table for _, table in agents], health.look)
     _prepare_worker(settings, servers, identity, guard)
     return app
 
@@ -137,37 +125,34 @@ def _trader(settings: Settings) -> tuple[Trader, Broker]:
     return broker.trader(settings), broker
 
 
-def _arm(
-    app: PandaApp, context: Context, broker: Broker, trader: Trader, shards: ShardMap, readback: ReadBack
-) -> tuple[list[LogTable], dict[str, Agent]]:
+def _arm(app: PandaApp, context: Context, broker: Broker, trader: Trader) -> list[tuple[Agent, LogTable]]:
     risk = make_table(app, risk_table.NAME, "the account: what every limit depends on")
-    execution = make_table(app, execution_table.NAME, "working orders, a row an instrument")
+    execution = make_table(app, execution_table.NAME, "working orders, a row an instrument, and what a shard has said")
     portfolio = make_table(app, portfolio_table.NAME, "books, a row a strategy")
-    agents: dict[str, Agent] = {
-        "risk": RiskAgent(context, risk, broker),
-        "execution": ExecutionAgent(context, execution, trader, shards, readback),
-        "portfolio": PortfolioAgent(context, portfolio, broker),
-    }
-    return [risk, execution, portfolio], agents
+    return [
+        (RiskAgent(context, broker), risk),
+        (ExecutionAgent(context, trader), execution),
+        (PortfolioAgent(context, broker), portfolio),
+    ]
 
 
-def _declare(app: PandaApp, loop: AgentLoop, name: str, agent: Agent) -> None:
+def _declare(app: PandaApp, loop: AgentLoop, agent: Agent) -> None:
     async def run(stream: Any) -> None:
-        await loop.run(stream, agent.handle)
+        async for delivery in stream:
+            loop.take(agent.name, delivery)
 
-    run.__name__ = run.__qualname__ = name  # what Faust shows in its log
-    # Raw: an undecodable record must reach the loop's own dead-letter path, not be thrown into the agent by Faust.
-    inputs = app.topic(*agent.topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-    app.agent(inputs, name=name)(run)
+    run.__name__ = run.__qualname__ = agent.name  # what Faust shows in its log
+    app.agent(ListTopic.of(app, [source.topic for source in agent.inputs]), name=agent.name)(run)
 
 
-def _dead_letter(identity: Identity, record: Record, reason: str) -> bytes:
+def _dead_letter(identity: Identity, stray: Stray) -> bytes:
+    record = stray.record
     letter = DeadLetter(
         world=identity.world.name,
-        topic=record.topic,
-        partition=record.partition,
+        topic=stray.topic,
+        partition=stray.partition,
         offset=record.offset,
-        reason=reason,
+        reason=stray.reason,
         key=record.key.decode(errors="replace") if record.key is not None else None,
         payload=payload_text(record.value),
     )

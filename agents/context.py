@@ -10,7 +10,6 @@ from panda_streams.domain.instruments import Instruments
 from panda_streams.identity import Identity
 from panda_streams.levels import Levels
 from panda_streams.mirror import Mirror
-from panda_streams.streams.loop import AgentLoop
 from panda_streams.topics import Topics
 from strategies.config import StrategyConfig
 
@@ -25,8 +24,11 @@ class Context:
     strategies: Mapping[str, StrategyConfig]
     """By strategy_id."""
     levels: Levels
-    loop: AgentLoop
     mirror: Mirror
+    partitions: int
+    """Of every topic: the number of shards too."""
+    ordered: bool
+    """True on the replay clock: records act in the order of event time; False on the wall clock, as they come."""
 
     @property
     def world(self) -> str:

@@ -1,408 +1,328 @@
-"""The execution agent. Inputs: market.ticks, `<ns>.signals.validated`. Row: one an instrument. Output: updates, fills.
+"""The execution agent. Inputs: market.ticks, `<ns>.signals.validated`. Rows: one an instrument, one a shard. Output:
+updates and fills, in one sequence a shard.
 
-An order's fate is a function of the tick log from its cause on, not of when a process got round to it: ticks that
-passed before the order arrived are looked up, in a short window and beyond it in the log.
+On the replay clock a verdict is applied before the ticks of its time. On the wall clock it may come after them: ticks
+that passed before the order arrived are looked up, in a short window and beyond it in the log.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
 from agents.context import Context
+from agents.reading import execution_writer, read_ticks, read_validated
 from panda_streams.brokers.port import Trader
-from panda_streams.codec import decode, decode_depth, decode_market, encode
-from panda_streams.domain.instruments import Instrument
-from panda_streams.domain.orders import Fill, Order, OrderState
-from panda_streams.domain.shards import ShardMap
-from panda_streams.domain.signals import Side, identify
-from panda_streams.domain.ticks import TickRef, price_of
+from panda_streams.codec import decode_depth, decode_market, encode
+from panda_streams.domain.fate import Change, Tape, accept, expire, meet
+from panda_streams.domain.orders import Order, OrderState
+from panda_streams.domain.signals import Side
+from panda_streams.domain.ticks import price_of
 from panda_streams.errors import BadEvent
-from panda_streams.events import Beat, Filled, Mark, OrderUpdate, TickBatch, Validated
+from panda_streams.events import Beat, Filled, Mark, OrderUpdate, StageBeat, TickBatch, Validated
 from panda_streams.keys import Keys
-from panda_streams.streams.loop import Output, Record
-from panda_streams.streams.readback import ReadBack
-from panda_streams.streams.rows import LogTable
-from tables import read_row
-from tables.execution import ExecutionRow
+from panda_streams.streams.inputs import Item, Received, Wanted
+from panda_streams.streams.sender import partition_of
+from panda_streams.streams.task import Agent, Output, Part
+from tables import Row, read_row
+from tables.execution import ExecutionRow, ShardRow, shard_key
 
-__all__ = ["ExecutionAgent", "step_batch", "step_end", "step_validated"]
+__all__ = ["ExecutionAgent", "apply_changes"]
 
 _WINDOW = 512
 """Records of market.ticks that a shard remembers for orders that arrive after their ticks."""
 _MARK_INTERVAL_S = 1.0
+_ENDED = 20
+"""Ended orders that a row remembers: more than end between two flushes of the mirror."""
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a step says: updates of orders, and the fills among them."""
-
-    updates: tuple[OrderUpdate, ...] = ()
-
-    @property
-    def fills(self) -> Iterator[OrderUpdate]:
-        return (update for update in self.updates if update.fill is not None)
-
-
-def step_validated(row: ExecutionRow, validated: Validated, latency_ms: int) -> tuple[ExecutionRow, Said]:
-    """Take a validated order: it works from its cause plus the account's latency on."""
-    signal = validated.signal
-    order = Order(
-        order_id=validated.order_id,
-        signal_id=signal.signal_id,
-        strategy_id=signal.strategy_id,
-        instrument=signal.instrument,
-        side=signal.side,
-        quantity=validated.quantity,
-        cause=signal.cause,
-        live_at=signal.cause.time + latency_ms,
-    )
-    update = _update(row, 0, validated.namespace, validated.world, order, OrderState.WORKING, signal.cause.time)
-    row = row.model_copy(
-        update={
-            "heard": {**row.heard, validated.producer: validated.sequence},
-            "sequence": row.sequence + 1,
-            "orders": {**row.orders, order.order_id: order},
-        }
-    )
-    return row, Said((update,))
-
-
-def step_batch(
-    row: ExecutionRow, batch: TickBatch, place: tuple[int, int], instrument: Instrument, trader: Trader, namespace: str
-) -> tuple[ExecutionRow, Said]:
-    """Match the row's working orders against a batch's ticks of its instrument; `place` is (shard, offset)."""
-    ticks = [tick for tick in batch.ticks if tick.instrument == instrument.id]
-    if not ticks or not row.orders:
-        return row, Said()
-    books = decode_depth(batch)
-    shard, offset = place
-    said: list[OrderUpdate] = []
-    orders, positions = dict(row.orders), dict(row.positions)
-    for order in row.orders.values():
-        for tick in ticks:
-            passed = (offset, tick.row) <= (order.cause.offset, order.cause.row)
-            if passed or tick.time < order.live_at:
-                continue
-            executions = trader.match(order, instrument, tick, books.get(tick.row))
-            if not executions:
-                continue
-            ref = TickRef(source=batch.source, run=batch.run, row=tick.row, shard=shard, offset=offset, time=tick.time)
-            filled = 0
-            for leg, execution in enumerate(executions, start=1):
-                filled += execution.quantity
-                fill = Fill(
-                    fill_id=identify("fill", order.order_id, leg),
-                    order_id=order.order_id,
-                    signal_id=order.signal_id,
-                    strategy_id=order.strategy_id,
-                    instrument=order.instrument,
-                    side=order.side,
-                    quantity=execution.quantity,
-                    price=execution.price,
-                    charges=execution.charges,
-                    time=tick.time,
-                    tick=ref,
-                )
-                state = OrderState.FILLED if filled >= order.quantity else OrderState.WORKING
-                said.append(_update(row, len(said), namespace, batch.world, order, state, tick.time, fill=fill))
-            del orders[order.order_id]
-            signed = filled if order.side is Side.BUY else -filled
+def apply_changes(row: ExecutionRow, changes: Iterable[Change]) -> ExecutionRow:
+    """Take changes of the row's orders in: positions move with fills, and what has ended leaves."""
+    orders, positions, ended = dict(row.orders), dict(row.positions), list(row.ended)
+    for change in changes:
+        order = change.order
+        if change.state.terminal:
+            orders.pop(order.order_id, None)
+            ended.append(order.order_id)
+        else:
+            orders[order.order_id] = order
+        if change.fill is not None:
+            signed = change.fill.quantity if order.side is Side.BUY else -change.fill.quantity
             positions[order.strategy_id] = positions.get(order.strategy_id, 0) + signed
-            break
-    if not said:
-        return row, Said()
     held = {strategy_id: shares for strategy_id, shares in positions.items() if shares}
-    changed = {"orders": orders, "positions": held, "sequence": row.sequence + len(said)}
-    return row.model_copy(update=changed), Said(tuple(said))
-
-
-def step_end(row: ExecutionRow, beat: Beat, offset: int, namespace: str) -> tuple[ExecutionRow, Said]:
-    """End the working orders that were caused before this end of a run: no tick of it follows that could fill them.
-
-    An order can be here before the end is: then a later run in the same log has caused it.
-    """
-    ended = [order for order in row.orders.values() if order.cause.offset < offset]
-    said = [
-        _update(row, number, namespace, beat.world, order, OrderState.EXPIRED, beat.time, reason="END_OF_DATA")
-        for number, order in enumerate(ended)
-    ]
-    left = {order.order_id: order for order in row.orders.values() if order.cause.offset >= offset}
-    return row.model_copy(update={"orders": left, "sequence": row.sequence + len(said)}), Said(tuple(said))
-
-
-def _update(
-    row: ExecutionRow,
-    number: int,
-    namespace: str,
-    world: str,
-    order: Order,
-    state: OrderState,
-    at: int,
-    *,
-    fill: Fill | None = None,
-    reason: str | None = None,
-) -> OrderUpdate:
-    """The `number`-th thing that a step says on this row."""
-    return OrderUpdate(
-        world=world,
-        namespace=namespace,
-        order_id=order.order_id,
-        signal_id=order.signal_id,
-        strategy_id=order.strategy_id,
-        instrument=order.instrument,
-        side=order.side,
-        quantity=order.quantity,
-        state=state,
-        reason=reason,
-        time=at,
-        fill=fill,
-        producer=f"execution/{order.instrument}",
-        sequence=row.sequence + number,
-    )
+    return row.model_copy(update={"orders": orders, "positions": held, "ended": tuple(ended[-_ENDED:])})
 
 
 @dataclass(slots=True)
-class Shard:
-    """What the agent holds of one shard between two records."""
+class Memory:
+    """What the agent holds of one shard beside its rows."""
 
-    rows: dict[str, ExecutionRow]
-    """By instrument."""
-    window: deque[tuple[int, TickBatch | Beat]] = field(default_factory=lambda: deque(maxlen=_WINDOW))
-    """The last records of market.ticks with their offsets, without a gap."""
-    next: int | None = None
-    """Offset of the next record of market.ticks; None before the first."""
-    prices: dict[str, int] = field(default_factory=dict)
-    """Last price by instrument."""
-    marked: bool = True
-    """Whether the prices of what is held have been said."""
-    marked_at: float = 0.0
-    end: Beat | None = None
-    """The end of the data, once it has passed: no beat follows that could carry a mark."""
+    window: deque[tuple[int, TickBatch | Beat]] = field(default_factory=deque)
+    """The last records of market.ticks with their offsets, without a gap (wall clock only)."""
+    marked_at: float = float("-inf")
 
 
-class ExecutionAgent:
+class ExecutionAgent(Agent):
     """Works the orders of one account on this worker's shards."""
 
-    def __init__(self, context: Context, table: LogTable, trader: Trader, shards: ShardMap, readback: ReadBack) -> None:
+    name = "execution"
+
+    def __init__(self, context: Context, trader: Trader) -> None:
         self._context = context
-        self._table = table
+        self.ordered = context.ordered
         self._trader = trader
-        self._map = shards
-        self._readback = readback
-        self._validated = context.topic("signals.validated")
-        self._shards: dict[int, Shard] = {}
+        self._ticks = context.topics.ticks
+        self._updates = context.topic("orders.updates")
+        self._filled = context.topic("orders.filled")
+        self._marks = context.topic("marks")
+        self._account = context.namespace.encode()
+        self._home = partition_of(self._account, context.partitions)
+        self.inputs = (read_ticks(self._ticks), read_validated(context.topic("signals.validated")))
 
-    @property
-    def topics(self) -> list[str]:
-        return [self._context.topics.ticks, self._validated]
+    def open(self, part: Part) -> None:
+        part.memory = Memory()
 
-    def forget(self) -> None:
-        """Drop what is held in memory: the rows may have changed hands."""
-        self._shards.clear()
+    def load(self, key: str, data: bytes) -> Row:
+        return read_row(ShardRow if key.startswith("shard/") else ExecutionRow, data)
 
-    async def handle(self, record: Record) -> int | None:
-        shard = self._shards.get(record.partition) or await self._load(record.partition)
-        if record.topic == self._validated:
-            return await self._order(record, shard)
-        market = decode_market(record.value)
-        if shard.next is not None and record.offset < shard.next:
-            return market.time
-        if record.offset != shard.next:
-            # The first record since the rows were loaded, or a gap: match what was not seen by this process.
-            for instrument in [name for name, row in shard.rows.items() if row.orders]:
-                await self._catch_up(record, shard, instrument, record.offset)
-            shard.window.clear()
-        shard.window.append((record.offset, market))
-        shard.next = record.offset + 1
-        await self._market(record, shard, market)
-        return market.time
+    # Ticks that have passed
 
-    async def _market(self, record: Record, shard: Shard, market: TickBatch | Beat) -> None:
-        if isinstance(market, Beat):
-            shard.end = market if market.end else None
-            if market.end:
-                for instrument in [name for name, row in shard.rows.items() if row.orders]:
-                    row, said = step_end(shard.rows[instrument], market, record.offset, self._context.namespace)
-                    await self._say(shard, instrument, row, said)
-            await self._mark(record.partition, shard, market)
-            return
-        for instrument in dict.fromkeys(tick.instrument for tick in market.ticks):
-            if instrument in shard.rows and shard.rows[instrument].orders:
-                await self._match(shard, instrument, record.offset, record.partition, market)
-        for tick in market.ticks:
-            shard.prices[tick.instrument] = tick.price
-            if tick.instrument in shard.rows and shard.rows[tick.instrument].positions:
-                shard.marked = False
+    def wants(self, part: Part, item: Item) -> Wanted | None:
+        if self._context.ordered or not isinstance(item.event, Validated):
+            return None
+        window: deque[tuple[int, Any]] = part.memory.window
+        passed = part.inputs.logs[self._ticks].handled
+        known_from = window[0][0] if window else passed
+        start = item.event.signal.cause.offset
+        return Wanted(self._ticks, start, known_from) if start < known_from else None
 
-    async def _match(self, shard: Shard, instrument: str, offset: int, number: int, batch: TickBatch) -> None:
-        row, said = step_batch(
-            shard.rows[instrument],
-            batch,
-            (number, offset),
-            self._context.instruments[instrument],
-            self._trader,
-            self._context.namespace,
-        )
-        await self._say(shard, instrument, row, said)
+    def supply(self, part: Part, wanted: Wanted, records: list[Received]) -> None:
+        passed = []
+        for record in records:
+            try:
+                passed.append((record.offset, decode_market(record.value)))
+            except BadEvent:
+                # Dead-lettered when it came by; an offset without a record keeps the window free of gaps.
+                continue
+        part.memory.window.extendleft(reversed(passed))
+        if not passed or passed[0][0] > wanted.start:
+            part.memory.window.appendleft((wanted.start, _NOTHING))
 
-    async def _order(self, record: Record, shard: Shard) -> int | None:
-        validated = decode(Validated, record.value)
+    # Steps
+
+    def step(self, part: Part, item: Item, offset: int) -> list[Output]:
+        event: TickBatch | Beat | Validated = item.event
+        if isinstance(event, Validated):
+            return self._order(part, event)
+        if not self._context.ordered:
+            window: deque[tuple[int, TickBatch | Beat]] = part.memory.window
+            window.append((offset, event))
+            for _ in range(min(2, len(window) - _WINDOW)):
+                window.popleft()
+        if isinstance(event, Beat):
+            return self._beat(part, event, offset)
+        return self._match(part, event, offset)
+
+    def _order(self, part: Part, validated: Validated) -> list[Output]:
         instrument = validated.signal.instrument
         if instrument not in self._context.instruments:
             raise BadEvent(f"validated for {instrument}, which is not in the list of instruments")
-        row = shard.rows.get(instrument, ExecutionRow())
-        if record.offset > row.applied and validated.sequence > row.heard.get(validated.producer, -1):
-            row, said = step_validated(row, validated, self._trader.latency_ms)
-            await self._say(shard, instrument, row.model_copy(update={"applied": record.offset}), said)
-        elif not row.orders:
-            return None
-        # Also for a repeat: the process that took the order may have died before it looked at the ticks that passed,
-        # and no tick may come any more.
-        # Before its first tick the agent does not know where it stands: then the whole log has passed.
-        until = shard.next
-        if until is None:
-            until = await self._readback.end(self._context.topics.ticks, record.partition)
-        await self._catch_up(record, shard, instrument, until)
-        if shard.end is not None and shard.rows[instrument].positions:
-            shard.marked = False
-            await self._mark(record.partition, shard, shard.end)
-        return validated.signal.cause.time
+        order = accept(
+            validated.order_id, validated.signal, validated.quantity, validated.time, self._trader.latency_ms
+        )
+        changes = [Change(order, OrderState.WORKING, validated.time), *self._passed(part, order)]
+        return self._say(part, {instrument: changes})
 
-    async def _catch_up(self, record: Record, shard: Shard, instrument: str, until: int) -> None:
-        """Match an instrument's orders against the ticks after their causes and before the offset `until`."""
-        start = min(order.cause.offset for order in shard.rows[instrument].orders.values())
-        async for offset, market in self._passed(record.partition, shard, start, until):
-            if isinstance(market, TickBatch):
-                try:
-                    await self._match(shard, instrument, offset, record.partition, market)
-                except BadEvent as error:
-                    # Unusable order books: such a batch fills nobody, whenever an order meets it.
-                    self._context.loop.log.error("passing over ticks %d@%d: %s", record.partition, offset, error)
-            elif market.end:
-                row, said = step_end(shard.rows[instrument], market, offset, self._context.namespace)
-                await self._say(shard, instrument, row, said)
-            if not shard.rows[instrument].orders:
-                return
+    def _passed(self, part: Part, order: Order) -> list[Change]:
+        """What the ticks that were handled before the order arrived give it."""
+        if self._context.ordered:
+            return []
+        for offset, market in part.memory.window:
+            if offset < order.cause.offset:
+                continue
+            if isinstance(market, Beat):
+                changes = expire([order], offset, market.time) if market.end else []
+            else:
+                changes = self._meet(order, _tape(part, market, offset))
+            if changes:
+                return changes
+        return []
 
-    async def _passed(
-        self, number: int, shard: Shard, start: int, until: int
-    ) -> AsyncIterator[tuple[int, TickBatch | Beat]]:
-        """The records of market.ticks in [start, until): from the log what is older than the window."""
-        known_from = shard.window[0][0] if shard.window else until
-        async for record in self._readback.read(self._context.topics.ticks, number, start, min(known_from, until)):
-            try:
-                yield record.offset, decode_market(record.value)
-            except BadEvent:
-                continue  # dead-lettered when it came by
-        for offset, market in list(shard.window):
-            if start <= offset < until:
-                yield offset, market
+    def _match(self, part: Part, batch: TickBatch, offset: int) -> list[Output]:
+        shard = _shard(part)
+        if not shard.working and not shard.prices:
+            return []
+        working, held = set(shard.working), shard.prices
+        met: dict[str, list[Change]] = {}
+        prices: dict[str, int] = {}
+        tape: Tape | None = None
+        for tick in batch.ticks:
+            name = tick.instrument
+            if name in held:
+                prices[name] = tick.price
+            if name in working:
+                working.discard(name)
+                tape = tape or _tape(part, batch, offset)
+                row = part.rows.get(name)
+                changes = [change for order in row.orders.values() for change in self._meet(order, tape)]
+                if changes:
+                    met[name] = changes
+        said = self._say(part, met) if met else []
+        if prices:
+            shard = _shard(part)
+            moved = {name: price for name, price in prices.items() if shard.prices.get(name, price) != price}
+            if moved:
+                part.rows.put(shard_key(part.partition), shard.model_copy(update={"prices": {**shard.prices, **moved}}))
+        return said
 
-    async def _say(self, shard: Shard, instrument: str, row: ExecutionRow, said: Said) -> None:
-        if not said.updates:
-            return
-        row = row.model_copy(update={"said": said.updates})
-        await self._context.loop.write(self._table, {instrument.encode(): row.model_dump_json().encode()})
-        shard.rows[instrument] = row
-        await self._context.loop.send(self._outputs(said))
-        for update in said.updates:
-            self._mirror(update)
+    def _meet(self, order: Order, tape: Tape) -> list[Change]:
+        return meet(order, tape, self._context.instruments[order.instrument], self._trader.match)
 
-    def _outputs(self, said: Said) -> list[Output]:
-        context = self._context
-        account = context.namespace.encode()
-        outputs = [Output(context.topic("orders.updates"), account, encode(update)) for update in said.updates]
-        for update in said.fills:
-            assert update.fill is not None
-            filled = Filled(
-                world=update.world,
-                namespace=update.namespace,
-                fill=update.fill,
-                producer=update.producer,
-                sequence=update.sequence,
-            )
-            outputs.append(Output(context.topic("orders.filled"), update.strategy_id.encode(), encode(filled)))
+    def _beat(self, part: Part, beat: Beat, offset: int) -> list[Output]:
+        shard = _shard(part)
+        if not beat.end:
+            if shard.ended is not None:
+                part.rows.put(shard_key(part.partition), shard.model_copy(update={"ended": None}))
+            return []
+        part.rows.put(shard_key(part.partition), shard.model_copy(update={"ended": beat.time, "end_offset": offset}))
+        ended = {name: expire(part.rows.get(name).orders.values(), offset, beat.time) for name in shard.working}
+        return self._say(part, {name: changes for name, changes in ended.items() if changes})
+
+    # What is said
+
+    def _say(self, part: Part, changed: Mapping[str, list[Change]]) -> list[Output]:
+        """Put the rows of instruments whose orders changed, and say each change under the shard's next number."""
+        shard = _shard(part)
+        sequence, working, prices = shard.sequence, dict.fromkeys(shard.working), dict(shard.prices)
+        outputs: list[Output] = []
+        for name, changes in changed.items():
+            row = apply_changes(part.rows.get(name) or ExecutionRow(), changes)
+            part.rows.put(name, row)
+            if row.orders:
+                working[name] = None
+            else:
+                working.pop(name, None)
+            fills = [change.fill for change in changes if change.fill is not None]
+            if not row.positions:
+                prices.pop(name, None)
+            elif fills and name not in prices:
+                prices[name] = int(fills[-1].price.scaleb(self._context.instruments[name].decimals))
+            for change in changes:
+                outputs += self._outputs(part.partition, change, sequence)
+                sequence += 1
+        update = {"sequence": sequence, "working": tuple(working), "prices": prices}
+        part.rows.put(shard_key(part.partition), _shard(part).model_copy(update=update))
         return outputs
 
-    async def _mark(self, number: int, shard: Shard, beat: Beat) -> None:
-        """Say the last prices of what is held: at most once a wall second, and at the end of the data."""
-        due = time.monotonic() - shard.marked_at >= _MARK_INTERVAL_S
-        if shard.marked or not (due or beat.end):
-            return
-        shard.marked, shard.marked_at = True, time.monotonic()
-        by_strategy: dict[str, dict[str, int]] = {}
-        for instrument, row in shard.rows.items():
+    def _outputs(self, shard: int, change: Change, sequence: int) -> Iterator[Output]:
+        context, order, writer = self._context, change.order, execution_writer(shard)
+        update = OrderUpdate(
+            world=context.world,
+            namespace=context.namespace,
+            order_id=order.order_id,
+            signal_id=order.signal_id,
+            strategy_id=order.strategy_id,
+            instrument=order.instrument,
+            side=order.side,
+            quantity=order.quantity,
+            state=change.state,
+            reason=change.reason,
+            time=change.time,
+            fill=change.fill,
+            producer=writer,
+            sequence=sequence,
+        )
+        yield Output(self._updates, self._account, encode(update), self._home)
+        if change.fill is not None:
+            filled = Filled(
+                world=context.world,
+                namespace=context.namespace,
+                fill=change.fill,
+                producer=writer,
+                sequence=sequence,
+            )
+            yield Output(self._filled, order.strategy_id.encode(), encode(filled))
+
+    def beat(self, part: Part, reached: int, now: float) -> list[Output]:
+        """The shard's beat, and the last prices of what is held: once a second, and at the end of the data."""
+        writer, context = execution_writer(part.partition), self._context
+        beat = StageBeat(world=context.world, producer=writer, time=reached)
+        outputs = [Output(self._updates, self._account, encode(beat), self._home)]
+        shard, memory = _shard(part), part.memory
+        if not shard.prices or (now - memory.marked_at < _MARK_INTERVAL_S and shard.ended is None):
+            return outputs
+        memory.marked_at = now
+        prices: dict[str, dict[str, int]] = {}
+        for instrument, price in shard.prices.items():
+            row = part.rows.get(instrument)
             for strategy_id in row.positions:
-                if instrument in shard.prices:
-                    by_strategy.setdefault(strategy_id, {})[instrument] = shard.prices[instrument]
-        context = self._context
-        marks = [
-            Mark(
-                world=beat.world,
+                prices.setdefault(strategy_id, {})[instrument] = price
+        for strategy_id, found in prices.items():
+            mark = Mark(
+                world=context.world,
                 namespace=context.namespace,
                 strategy_id=strategy_id,
-                shard=number,
-                time=beat.time,
-                prices={name: price_of(units, context.instruments[name].decimals) for name, units in prices.items()},
+                shard=part.partition,
+                time=shard.ended or reached,
+                prices={name: price_of(units, context.instruments[name].decimals) for name, units in found.items()},
+                producer=writer,
             )
-            for strategy_id, prices in by_strategy.items()
-        ]
-        topic = context.topic("marks")
-        await context.loop.send([Output(topic, mark.strategy_id.encode(), encode(mark)) for mark in marks])
+            outputs.append(Output(self._marks, strategy_id.encode(), encode(mark)))
+        return outputs
 
-    async def _load(self, number: int) -> Shard:
-        rows = {
-            key.decode(): read_row(ExecutionRow, value)
-            for key, value in self._table.rows()
-            if number in self._map.shards(key.decode())
-        }
-        # Whoever wrote a row may have died before this was sent; who has heard it drops it by its sequence.
-        said = [update for row in rows.values() for update in row.said]
-        await self._context.loop.send(self._outputs(Said(tuple(said))))
-        shard = self._shards[number] = Shard(rows)
-        return shard
+    # The mirror
 
-    def mirror_rows(self) -> None:
-        """Write this worker's part of the mirror again: the working orders."""
-        for _, value in self._table.rows():
-            row = read_row(ExecutionRow, value)
-            # The last change may not have reached the mirror before a crash: an order that has ended leaves it.
-            for update in row.said:
-                self._mirror(update)
-            for number, order in enumerate(row.orders.values()):
-                update = _update(
-                    row,
-                    number - len(row.orders),
-                    self._context.namespace,
-                    self._context.world,
-                    order,
-                    OrderState.WORKING,
-                    order.cause.time,
-                )
-                self._mirror(update)
+    def stored(self, part: Part, rows: Mapping[str, Any]) -> None:
+        version = _shard(part).sequence
+        for row in rows.values():
+            if isinstance(row, ExecutionRow):
+                self._mirror(row, version)
 
-    def _mirror(self, update: OrderUpdate) -> None:
-        """Show a working order; one that has ended stands on `<ns>.orders.updates` and leaves the mirror."""
-        keys, mirror = Keys(self._context.namespace), self._context.mirror
-        if update.state.terminal:
-            mirror.remove(keys.order(update.order_id))
-            mirror.discard(keys.orders, update.order_id)
-            return
-        view = {
-            "order_id": update.order_id,
-            "strategy_id": update.strategy_id,
-            "instrument": update.instrument,
-            "side": update.side,
-            "quantity": update.quantity,
-            "state": update.state,
-            "price": str(update.fill.price) if update.fill else None,
-            "time": update.time,
-            "at": self._context.now_ms(),
-        }
-        mirror.put(keys.order(update.order_id), orjson.dumps(view), version=update.sequence)
-        mirror.add(keys.orders, update.order_id)
+    def mirror(self, rows: Iterable[tuple[bytes, bytes]]) -> Iterable[None]:
+        """Write this worker's part of the mirror again, a row at a time: the working orders."""
+        for key, value in rows:
+            if not key.startswith(b"shard/"):
+                self._mirror(read_row(ExecutionRow, value), 0)
+            yield
+
+    def _mirror(self, row: ExecutionRow, version: int) -> None:
+        keys, mirror, at = Keys(self._context.namespace), self._context.mirror, self._context.now_ms()
+        for order in row.orders.values():
+            view = {
+                "order_id": order.order_id,
+                "strategy_id": order.strategy_id,
+                "instrument": order.instrument,
+                "side": order.side,
+                "quantity": order.quantity,
+                "state": OrderState.WORKING,
+                "price": None,
+                "time": order.cause.time,
+                "at": at,
+            }
+            mirror.put(keys.order(order.order_id), orjson.dumps(view), version=version)
+            mirror.add(keys.orders, order.order_id)
+        for order_id in row.ended:
+            mirror.remove(keys.order(order_id))
+            mirror.discard(keys.orders, order_id)
+
+
+_NOTHING = Beat("", "", "", 0, 0, phase="open", end=False)  # type: ignore[arg-type]
+"""Stands in a window for records that are none."""
+
+
+def _shard(part: Part) -> ShardRow:
+    row: ShardRow = part.rows.get(shard_key(part.partition)) or ShardRow()
+    return row
+
+
+def _tape(part: Part, batch: TickBatch, offset: int) -> Tape:
+    try:
+        books = decode_depth(batch)
+    except BadEvent:
+        # Unusable order books: the batch is matched by its ticks alone, whenever an order meets it.
+        books = {}
+    return Tape(batch.source, batch.run, part.partition, offset, batch.ticks, books)

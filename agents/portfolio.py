@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import orjson
 
 from agents.context import Context
+from agents.reading import read_fills, read_marks
 from panda_streams.brokers.port import Broker
-from panda_streams.codec import decode, encode
+from panda_streams.codec import encode
 from panda_streams.domain.ledger import Portfolio, apply_fill, apply_prices
 from panda_streams.errors import BadEvent
 from panda_streams.events import Filled, Mark, Snapshot
 from panda_streams.keys import Keys
-from panda_streams.streams.loop import Output, Record
-from panda_streams.streams.rows import LogTable
+from panda_streams.streams.inputs import Item
+from panda_streams.streams.task import Agent, Output, Part
 from tables import read_row
 from tables.portfolio import PortfolioRow
 
@@ -20,72 +24,55 @@ __all__ = ["PortfolioAgent", "step"]
 
 
 def step(row: PortfolioRow, event: Filled | Mark) -> PortfolioRow:
-    """Book a fill or mark the open positions; a repeated fill changes nothing."""
-    if isinstance(event, Mark):
-        return row.model_copy(update={"portfolio": apply_prices(row.portfolio, event.prices, event.time)})
-    if event.sequence <= row.heard.get(event.producer, -1):
+    """Book a fill, or mark the open positions."""
+    book = row.portfolio
+    match event:
+        case Mark():
+            changed = apply_prices(book, event.prices, event.time)
+        case Filled():
+            changed = apply_fill(book, event.fill)
+    if changed is book:
         return row
-    return row.model_copy(
-        update={
-            "portfolio": apply_fill(row.portfolio, event.fill),
-            "heard": {**row.heard, event.producer: event.sequence},
-        }
-    )
+    return row.model_copy(update={"portfolio": changed, "sequence": row.sequence + 1})
 
 
-class PortfolioAgent:
+class PortfolioAgent(Agent):
     """Keeps the book of each strategy of this worker's partitions."""
 
-    def __init__(self, context: Context, table: LogTable, broker: Broker) -> None:
+    name = "portfolio"
+
+    def __init__(self, context: Context, broker: Broker) -> None:
         self._context = context
-        self._table = table
         self._broker = broker
-        self._filled = context.topic("orders.filled")
-        self._marks = context.topic("marks")
+        self._snapshots = context.topic("portfolio.snapshots")
+        self.inputs = (
+            read_fills(context.topic("orders.filled"), context.partitions),
+            read_marks(context.topic("marks"), context.partitions),
+        )
 
-    @property
-    def topics(self) -> list[str]:
-        return [self._filled, self._marks]
+    def load(self, key: str, data: bytes) -> PortfolioRow:
+        return read_row(PortfolioRow, data)
 
-    def forget(self) -> None:
-        """Nothing is held in memory."""
+    def step(self, part: Part, item: Item, offset: int) -> list[Output]:
+        event: Filled | Mark = item.event
+        strategy_id = event.strategy_id if isinstance(event, Mark) else event.fill.strategy_id
+        before = part.rows.get(strategy_id) or self._new(strategy_id)
+        row = step(before, event)
+        if row is before:
+            return []
+        part.rows.put(strategy_id, row)
+        return [Output(self._snapshots, self._context.namespace.encode(), encode(self._snapshot(row)))]
 
-    async def handle(self, record: Record) -> int | None:
-        event: Filled | Mark
-        if record.topic == self._filled:
-            event = decode(Filled, record.value)
-            strategy_id, at = event.fill.strategy_id, event.fill.time
-        else:
-            event = decode(Mark, record.value)
-            strategy_id, at = event.strategy_id, event.time
-        row = self._row(strategy_id)
-        if record.offset <= row.applied.get(record.topic, -1):
-            return at
-        before = row.portfolio
-        row = step(row, event)
-        if row.portfolio is before:
-            return at
-        applied = {**row.applied, record.topic: record.offset}
-        row = row.model_copy(update={"applied": applied, "sequence": row.sequence + 1})
-        context = self._context
-        outputs = [
-            Output(context.topic("portfolio.snapshots"), context.namespace.encode(), encode(self._snapshot(row)))
-        ]
-        # A snapshot that a crash makes differ from the one before is only looked at: no book is folded from it.
-        await context.loop.send(outputs)
-        await context.loop.write(self._table, {strategy_id.encode(): row.model_dump_json().encode()})
-        self._mirror(row)
-        return at
-
-    def _row(self, strategy_id: str) -> PortfolioRow:
-        stored = self._table.get(strategy_id.encode())
-        if stored:
-            return read_row(PortfolioRow, stored)
+    def _new(self, strategy_id: str) -> PortfolioRow:
         config = self._context.strategies.get(strategy_id)
         if config is None or self._context.namespace not in config.accounts:
             raise BadEvent(f"strategy {strategy_id} has no account at {self._context.namespace} in its configuration")
         account = config.accounts[self._context.namespace]
         return PortfolioRow(portfolio=Portfolio.open(strategy_id, account.capital))
+
+    def stored(self, part: Part, rows: Mapping[str, Any]) -> None:
+        for row in rows.values():
+            self._mirror(row)
 
     def _snapshot(self, row: PortfolioRow) -> Snapshot:
         book = row.portfolio
@@ -103,10 +90,11 @@ class PortfolioAgent:
             sequence=row.sequence,
         )
 
-    def mirror_rows(self) -> None:
-        """Write this worker's part of the mirror again."""
-        for _, value in self._table.rows():
+    def mirror(self, rows: Iterable[tuple[bytes, bytes]]) -> Iterable[None]:
+        """Write this worker's part of the mirror again, a row at a time."""
+        for _, value in rows:
             self._mirror(read_row(PortfolioRow, value))
+            yield
 
     def _mirror(self, row: PortfolioRow) -> None:
         context, book = self._context, row.portfolio

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Any
 
 import orjson
 
 from agents.context import Context
+from agents.reading import read_signals, read_updates, risk_writer
 from panda_streams.brokers.port import Broker
-from panda_streams.codec import decode, encode
+from panda_streams.codec import encode
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.risk.account import Reservation, order_changed, reserve
 from panda_streams.domain.risk.rules import Allowance, judge
 from panda_streams.domain.signals import Signal, identify
-from panda_streams.events import OrderUpdate, Rejected, Validated
+from panda_streams.errors import BadEvent
+from panda_streams.events import OrderUpdate, Rejected, StageBeat, Validated
 from panda_streams.keys import Keys
-from panda_streams.streams.loop import Output, Record
-from panda_streams.streams.rows import LogTable
+from panda_streams.streams.inputs import Item
+from panda_streams.streams.sender import partition_of
+from panda_streams.streams.task import Agent, Output, Part
 from tables import read_row
 from tables.risk import Refusal, RiskRow
 
@@ -31,12 +36,20 @@ def step_signal(
 ) -> tuple[RiskRow, Validated | Rejected]:
     """Judge a signal; reserve what a validated one may take."""
     verdict = judge(row.account, signal, allowance, instrument)
-    produced = {"producer": f"risk/{namespace}", "sequence": row.sequence, "rules": verdict.findings}
+    produced = {
+        "world": signal.world,
+        "namespace": namespace,
+        "signal": signal,
+        "time": signal.cause.time,
+        "rules": verdict.findings,
+        "producer": risk_writer(),
+        "sequence": row.sequence,
+    }
     counted = {
-        "heard": {**row.heard, signal.producer: signal.sequence},
         "sequence": row.sequence + 1,
         "signals": row.signals + 1,
         "time": max(row.time, signal.cause.time),
+        "version": row.version + 1,
     }
     if verdict.quantity:
         order_id = identify("order", namespace, signal.signal_id, "main", 1)
@@ -48,19 +61,10 @@ def step_signal(
             price=verdict.price or Decimal(0),  # only an exit can lack one, and it holds back shares, not cash
         )
         account = reserve(row.account, order_id, reservation, allowance.capital)
-        validated = Validated(
-            world=signal.world,
-            namespace=namespace,
-            signal=signal,
-            order_id=order_id,
-            quantity=verdict.quantity,
-            **produced,
-        )
-        changed = {**counted, "account": account, "validated": row.validated + 1, "said": validated}
-        return row.model_copy(update=changed), validated
+        validated = Validated(order_id=order_id, quantity=verdict.quantity, **produced)
+        return row.model_copy(update={**counted, "account": account, "validated": row.validated + 1}), validated
     codes = tuple(rule.value for rule in verdict.refusals)
-    rejected = Rejected(world=signal.world, namespace=namespace, signal=signal, codes=codes, **produced)
-    return row.model_copy(update={**counted, **_refused(row, signal, codes), "said": rejected}), rejected
+    return row.model_copy(update={**counted, **_refused(row, signal, codes)}), Rejected(codes=codes, **produced)
 
 
 def _refused(row: RiskRow, signal: Signal, codes: tuple[str, ...]) -> dict[str, object]:
@@ -82,59 +86,49 @@ def step_update(row: RiskRow, update: OrderUpdate) -> RiskRow:
     return row.model_copy(
         update={
             "account": order_changed(row.account, update.order_id, update.state, update.fill),
-            "heard": {**row.heard, update.producer: update.sequence},
             "time": max(row.time, update.time),
+            "version": row.version + 1,
         }
     )
 
 
-class RiskAgent:
+class RiskAgent(Agent):
     """Decides for one account, in one place and one order."""
 
-    def __init__(self, context: Context, table: LogTable, broker: Broker) -> None:
+    name = "risk"
+
+    def __init__(self, context: Context, broker: Broker) -> None:
         self._context = context
-        self._table = table
         self._broker = broker
-        self._raw = context.topic("signals.raw")
-        self._updates = context.topic("orders.updates")
-        self._key = context.namespace.encode()
-        self._resumed = False
+        self.ordered = context.ordered
+        self._shards = context.partitions
+        self._home = partition_of(context.namespace.encode(), context.partitions)
+        self._validated = context.topic("signals.validated")
+        self._rejected = context.topic("signals.rejected")
+        self.inputs = (
+            read_signals(context.topic("signals.raw"), context.partitions),
+            read_updates(context.topic("orders.updates"), context.partitions),
+        )
 
-    @property
-    def topics(self) -> list[str]:
-        return [self._raw, self._updates]
+    def load(self, key: str, data: bytes) -> RiskRow:
+        return read_row(RiskRow, data)
 
-    def forget(self) -> None:
-        """Say the last verdict again before anything new: whoever wrote the row may have died before it was sent."""
-        self._resumed = False
-
-    async def handle(self, record: Record) -> int | None:
-        event: Signal | OrderUpdate
-        event = decode(Signal, record.value) if record.topic == self._raw else decode(OrderUpdate, record.value)
-        row = self._row()
-        if not self._resumed:
-            await self._context.loop.send([self._output(row.said)] if row.said else [])
-            self._resumed = True
-        seen = record.offset <= row.applied.get(record.topic, -1)
-        if seen or event.sequence <= row.heard.get(event.producer, -1):
-            return None
-        outputs = []
-        if isinstance(event, Signal):
-            instrument = self._context.instruments.get(event.instrument)
-            row, verdict = step_signal(row, event, self._context.namespace, self._allowance(event), instrument)
-            outputs.append(self._output(verdict))
-        else:
-            row = step_update(row, event)
-        applied = {**row.applied, record.topic: record.offset}
-        row = row.model_copy(update={"applied": applied, "version": row.version + 1})
-        await self._context.loop.write(self._table, {self._key: row.model_dump_json().encode()})
-        await self._context.loop.send(outputs)
-        self._mirror(row)
-        return event.cause.time if isinstance(event, Signal) else event.time
-
-    def _row(self) -> RiskRow:
-        stored = self._table.get(self._key)
-        return read_row(RiskRow, stored) if stored else RiskRow()
+    def step(self, part: Part, item: Item, offset: int) -> list[Output]:
+        event: Signal | OrderUpdate = item.event
+        namespace = self._context.namespace
+        if part.partition != self._home:
+            raise BadEvent(f"the account {namespace} lives on partition {self._home}: this record is on another one")
+        row = part.rows.get(namespace) or RiskRow()
+        if isinstance(event, OrderUpdate):
+            part.rows.put(namespace, step_update(row, event))
+            return []
+        instrument = self._context.instruments.get(event.instrument)
+        row, verdict = step_signal(row, event, namespace, self._allowance(event), instrument)
+        part.rows.put(namespace, row)
+        if isinstance(verdict, Rejected):
+            return [Output(self._rejected, namespace.encode(), encode(verdict), part.partition)]
+        # The shard of the cause is the shard of what it trades: the order meets its ticks there.
+        return [Output(self._validated, event.instrument.encode(), encode(verdict), event.cause.shard)]
 
     def _allowance(self, signal: Signal) -> Allowance:
         namespace = self._context.namespace
@@ -153,19 +147,19 @@ class RiskAgent:
             max_position=account.max_position,
         )
 
-    def _output(self, verdict: Validated | Rejected) -> Output:
-        if isinstance(verdict, Validated):
-            # The shard of the cause is the shard of what it trades: the order meets its ticks there.
-            shard = verdict.signal.cause.shard
-            return Output(
-                self._context.topic("signals.validated"), verdict.signal.instrument.encode(), encode(verdict), shard
-            )
-        return Output(self._context.topic("signals.rejected"), self._key, encode(verdict))
+    def beat(self, part: Part, reached: int, now: float) -> list[Output]:
+        value = encode(StageBeat(world=self._context.world, producer=risk_writer(), time=reached))
+        return [Output(self._validated, b"beat", value, shard) for shard in range(self._shards)]
 
-    def mirror_rows(self) -> None:
+    def stored(self, part: Part, rows: Mapping[str, Any]) -> None:
+        for row in rows.values():
+            self._mirror(row)
+
+    def mirror(self, rows: Iterable[tuple[bytes, bytes]]) -> Iterable[None]:
         """Write this worker's part of the mirror again: the account, if its partition is here."""
-        if self._table.get(self._key) is not None:
-            self._mirror(self._row())
+        for _, value in rows:
+            self._mirror(read_row(RiskRow, value))
+            yield
 
     def _mirror(self, row: RiskRow) -> None:
         halted = self._context.levels.halted(self._context.namespace)

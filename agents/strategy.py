@@ -2,43 +2,66 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from agents.context import Context
-from panda_streams.codec import decode_market, encode
+from agents.reading import brain_writer, read_ticks
+from panda_streams.codec import encode
 from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.signals import Decision, Quote, Signal, identify
 from panda_streams.domain.ticks import Tick, TickRef, price_of
-from panda_streams.events import Beat, Level, TickBatch
+from panda_streams.events import Beat, Level, StageBeat, TickBatch
 from panda_streams.keys import Keys
 from panda_streams.levels import STRATEGY_STATE, strategy_scope
-from panda_streams.streams.loop import Output, Record
-from panda_streams.streams.rows import LogTable
+from panda_streams.streams.inputs import Item
+from panda_streams.streams.sender import partition_of
+from panda_streams.streams.task import Agent, Output, Part
 from panda_streams.topics import level_key
 from strategies.interface import Strategy
 from tables import read_row
 from tables.brain import BrainRow, StoredState
 
-__all__ = ["Brain", "Shard", "step"]
+__all__ = ["Brain", "Interest", "Seen", "Shard", "interests", "step"]
 
-_CHECKPOINTS_IN_FLIGHT = 256
-"""Rows that may wait for their acknowledgement: more would only use memory."""
+_log = logging.getLogger("panda_streams.brain")
+
+_NUMBERS = 16
+"""Bits of a sequence that number a strategy's signals within one record; the bits above are the record's offset."""
+
+
+class Seen(NamedTuple):
+    """A tick and the record that it came in."""
+
+    tick: Tick
+    source: str
+    run: str
+    offset: int
 
 
 @dataclass(slots=True)
 class Shard:
-    """What the brain holds of one shard between two records."""
+    """What the brain knows on one shard; `step` changes it in place."""
 
-    row: BrainRow
     states: dict[str, Any]
     """State by strategy_id, as the strategies' own type."""
-    quotes: dict[str, tuple[TickRef, Tick]] = field(default_factory=dict)
-    """Last tick by instrument."""
+    quotes: dict[str, Seen] = field(default_factory=dict)
+    """Last tick of each traded instrument."""
+    paused: dict[str, str] = field(default_factory=dict)
+    """Strategies that see no tick, and why."""
+    fanout: dict[str, int] = field(default_factory=dict)
+    signals: int = 0
+    stored: dict[str, StoredState] = field(default_factory=dict)
+    """The states as they were stored last."""
+    unsaid: list[Failure] = field(default_factory=list)
+    """Failures that are still to be published."""
+    changed: bool = False
+    """True if it differs from what is stored by something that is not in the tick log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,47 +73,83 @@ class Failure:
     details: str
 
 
+class Interest(NamedTuple):
+    """Who sees the ticks of an instrument."""
+
+    traded: bool
+    strategies: tuple[tuple[str, Strategy[Any]], ...]
+
+
+def interests(strategies: Sequence[Strategy[Any]]) -> dict[str, Interest]:
+    """By instrument, for those that a strategy watches or trades."""
+    found: dict[str, list[tuple[str, Strategy[Any]]]] = {}
+    for strategy in strategies:
+        for instrument in strategy.config.instruments:
+            found.setdefault(instrument, []).append((strategy.config.strategy_id, strategy))
+    traded = {name for strategy in strategies for name in strategy.config.trades}
+    return {name: Interest(name in traded, tuple(who)) for name, who in found.items()}
+
+
 def step(
     shard: Shard,
     batch: TickBatch,
     place: tuple[int, int],
-    interested: Mapping[str, list[Strategy[Any]]],
-    paused: Callable[[str], bool],
+    interested: Mapping[str, Interest],
     shards: ShardMap,
-) -> tuple[dict[str, Any], list[Signal], list[Failure]]:
-    """Run every tick of a batch through the strategies that see its instrument.
+) -> tuple[list[Signal], list[Failure]]:
+    """Run every tick of a batch through the strategies that see its instrument, and change `shard`.
 
-    `place` is (shard number, offset). Returns the new states, the signals in order and the strategies that raised; the
-    result of a strategy's tick that raised is dropped, and the strategy sees no further tick.
+    `place` is (shard number, offset). Returns the signals in order and the strategies that raised: the result of a
+    strategy's tick that raised is dropped, and the strategy sees no further tick.
     """
-    states = dict(shard.states)
     signals: list[Signal] = []
     failures: list[Failure] = []
-    failed: set[str] = set()
-    number, offset = place
+    states, paused, quotes = shard.states, shard.paused, shard.quotes
+    source, run, offset = batch.source, batch.run, place[1]
     for tick in batch.ticks:
-        ref = TickRef.model_construct(
-            source=batch.source, run=batch.run, row=tick.row, shard=number, offset=offset, time=tick.time
-        )
-        shard.quotes[tick.instrument] = (ref, tick)
-        for strategy in interested.get(tick.instrument, ()):
-            strategy_id = strategy.config.strategy_id
-            if strategy_id in failed or paused(strategy_id):
+        interest = interested.get(tick.instrument)
+        if interest is None:
+            continue
+        if interest.traded:
+            quotes[tick.instrument] = Seen(tick, source, run, offset)
+        for strategy_id, strategy in interest.strategies:
+            if strategy_id in paused:
                 continue
             try:
                 state, decisions = strategy.step(states[strategy_id], tick)
-                made = [_signal(shard, strategy, batch.world, ref, decision, shards) for decision in decisions]
-                if len({signal.signal_id for signal in made}) < len(made):
-                    raise ValueError("decided twice on one instrument")
+                made = _signals(shard, strategy, batch, place, tick, decisions, shards, signals) if decisions else []
             except Exception as error:  # noqa: BLE001  a strategy is the user's code: it is paused, alone and visibly
-                failed.add(strategy_id)
-                reason = f"{type(error).__name__}: {error} at a tick of {tick.instrument} ({ref.key})"
+                reason = f"{type(error).__name__}: {error} at a tick of {tick.instrument} ({source}/{run}/{tick.row})"
+                paused[strategy_id] = reason
                 failures.append(Failure(strategy_id, reason, traceback.format_exc()))
                 continue
             states[strategy_id] = state
-            for signal in made:
-                signals.append(signal.model_copy(update={"sequence": shard.row.sequence + len(signals)}))
-    return states, signals, failures
+            signals += made
+    return signals, failures
+
+
+def _signals(
+    shard: Shard,
+    strategy: Strategy[Any],
+    batch: TickBatch,
+    place: tuple[int, int],
+    tick: Tick,
+    decisions: Sequence[Decision],
+    shards: ShardMap,
+    earlier: Sequence[Signal],
+) -> list[Signal]:
+    """The signals of one strategy at one tick; `earlier` are those of the same record."""
+    number, offset = place
+    cause = TickRef(source=batch.source, run=batch.run, row=tick.row, shard=number, offset=offset, time=tick.time)
+    if len({decision.instrument for decision in decisions}) < len(decisions):
+        raise ValueError("decided twice on one instrument")
+    producer = f"{brain_writer(number)}/{strategy.config.strategy_id}"
+    # A function of the log alone, however much of it is stepped again and whichever strategies were paused meanwhile.
+    first = (offset << _NUMBERS) + sum(1 for signal in earlier if signal.producer == producer)
+    return [
+        _signal(shard, strategy, batch.world, cause, decision, shards, producer, first + n)
+        for n, decision in enumerate(decisions)
+    ]
 
 
 def _signal(
@@ -100,6 +159,8 @@ def _signal(
     cause: TickRef,
     decision: Decision,
     shards: ShardMap,
+    producer: str,
+    sequence: int,
 ) -> Signal:
     config = strategy.config
     if decision.instrument not in config.trades:
@@ -107,16 +168,6 @@ def _signal(
     if cause.shard not in shards.shards(decision.instrument):
         # A watched index is on every shard: each of them would say this signal, and one alone has the ticks to fill it.
         raise ValueError(f"decided on {decision.instrument}, whose ticks are not on this shard ({cause.shard})")
-    quote = None
-    if decision.instrument in shard.quotes:
-        seen_at, tick = shard.quotes[decision.instrument]
-        scale = shards.instruments[decision.instrument].decimals
-        quote = Quote(
-            tick=seen_at,
-            price=price_of(tick.price, scale),
-            bid=None if tick.bid is None else price_of(tick.bid, scale),
-            ask=None if tick.ask is None else price_of(tick.ask, scale),
-        )
     return Signal(
         world=world,
         signal_id=identify("signal", config.strategy_id, config.version, decision.instrument, cause.key),
@@ -126,126 +177,152 @@ def _signal(
         side=decision.side,
         intent=decision.intent,
         cause=cause,
-        quote=quote,
-        producer=f"brain/{cause.shard}",
-        sequence=0,
+        quote=_quote(shard, decision.instrument, cause.shard, shards),
+        producer=producer,
+        sequence=sequence,
     )
 
 
-class Brain:
+def _quote(shard: Shard, instrument: str, number: int, shards: ShardMap) -> Quote | None:
+    seen = shard.quotes.get(instrument)
+    if seen is None:
+        return None
+    tick, scale = seen.tick, shards.instruments[instrument].decimals
+    ref = TickRef(source=seen.source, run=seen.run, row=tick.row, shard=number, offset=seen.offset, time=tick.time)
+    return Quote(
+        tick=ref,
+        price=price_of(tick.price, scale),
+        bid=None if tick.bid is None else price_of(tick.bid, scale),
+        ask=None if tick.ask is None else price_of(tick.ask, scale),
+    )
+
+
+class Brain(Agent):
     """Runs the strategies on every tick of this worker's shards."""
 
-    def __init__(self, context: Context, table: LogTable, strategies: list[Strategy[Any]], shards: ShardMap) -> None:
+    name = "strategy"
+    outbox = False
+
+    def __init__(
+        self, context: Context, strategies: Sequence[Strategy[Any]], shards: ShardMap, namespaces: Sequence[str]
+    ) -> None:
         self._context = context
-        self._table = table
         self._strategies = strategies
         self._map = shards
-        self._traded = frozenset(name for strategy in strategies for name in strategy.config.trades)
-        self._interested: dict[str, list[Strategy[Any]]] = {}
-        for strategy in strategies:
-            for instrument in strategy.config.instruments:
-                self._interested.setdefault(instrument, []).append(strategy)
-        self._shards: dict[int, Shard] = {}
+        self._interested = interests(strategies)
+        self._raw = {
+            namespace: (
+                context.topics.of(namespace, "signals.raw"),
+                namespace.encode(),
+                partition_of(namespace.encode(), context.partitions),
+            )
+            for namespace in namespaces
+        }
+        self.inputs = (read_ticks(context.topics.ticks),)
 
-    @property
-    def topics(self) -> list[str]:
-        return [self._context.topics.ticks]
+    def open(self, part: Part) -> None:
+        part.memory = None  # the revision of the levels that the row has taken in
 
-    def forget(self) -> None:
-        """Drop what is held in memory: the rows may have changed hands."""
-        self._shards.clear()
-
-    async def handle(self, record: Record) -> int | None:
-        market = decode_market(record.value)
-        if isinstance(market, Beat):
-            return market.time
-        shard = self._shards.get(record.partition) or await self._load(record.partition)
-        if record.offset <= shard.row.applied:
-            return market.time
-        states, signals, failures = step(
-            shard,
-            market,
-            (record.partition, record.offset),
-            self._interested,
-            lambda strategy_id: self._context.levels.paused(strategy_id) is not None,
-            self._map,
-        )
-        stored = self._dump(shard, states, failures)
-        outputs = [
-            Output(self._context.topics.of(broker, "signals.raw"), broker.encode(), encode(signal))
-            for signal in signals
-            for broker in self._context.strategies[signal.strategy_id].brokers
-        ]
-        await self._context.loop.send(outputs)
-        shard.states = states
-        await self._checkpoint(record, shard, stored, signals, wait=bool(signals or failures))
-        # Last: with the strategy paused the batch would be stepped differently after a crash before the checkpoint, and
-        # other signals would take the sequence numbers of those that were sent.
-        for failure in failures:
-            await self._pause(failure)
-        return market.time
-
-    def _dump(self, shard: Shard, states: dict[str, Any], failures: list[Failure]) -> dict[str, StoredState]:
-        """The states as they are stored; a strategy whose state cannot be has failed, and goes back to its last one."""
-        stored = {}
-        for strategy in self._strategies:
-            strategy_id, version = strategy.config.strategy_id, strategy.config.version
-            try:
-                data = strategy.dump(states[strategy_id])
-                orjson.dumps(data)
-            except Exception as error:  # noqa: BLE001  as in step: the user's code
-                reason = f"{type(error).__name__}: {error} while its state was stored"
-                failures.append(Failure(strategy_id, reason, traceback.format_exc()))
-                states[strategy_id] = shard.states[strategy_id]
-                if strategy_id in shard.row.states:
-                    stored[strategy_id] = shard.row.states[strategy_id]
-            else:
-                stored[strategy_id] = StoredState.model_construct(config=version, data=data)
-        return stored
-
-    async def _load(self, number: int) -> Shard:
-        stored = self._table.get(_key(number))
-        row = read_row(BrainRow, stored) if stored else BrainRow()
-        states = {}
+    def load(self, key: str, data: bytes) -> Shard:
+        row = read_row(BrainRow, data)
+        quotes = {name: Seen(tick, source, run, offset) for name, (source, run, offset, tick) in row.quotes.items()}
+        shard = Shard({}, quotes, dict(row.paused), dict(row.fanout), row.signals, dict(row.states))
         for strategy in self._strategies:
             strategy_id = strategy.config.strategy_id
             kept = row.states.get(strategy_id)
-            states[strategy_id] = strategy.initial()
+            shard.states[strategy_id] = strategy.initial()
             if kept is None or kept.config != strategy.config.version:
+                shard.changed = True
                 continue
             try:
-                states[strategy_id] = strategy.load(kept.data)
+                shard.states[strategy_id] = strategy.load(kept.data)
             except Exception as error:  # noqa: BLE001  as in step: the user's code
-                reason = f"{type(error).__name__}: {error} while its state of shard {number} was loaded"
-                await self._pause(Failure(strategy_id, reason, traceback.format_exc()))
-        shard = self._shards[number] = Shard(row, states, dict(row.quotes))
+                self._fail(shard, strategy_id, error, f"while its state of shard {key} was loaded")
         return shard
 
-    async def _checkpoint(
-        self, record: Record, shard: Shard, stored: dict[str, StoredState], signals: list[Signal], *, wait: bool
-    ) -> None:
-        fanout = dict(shard.row.fanout)
-        for signal in signals:
-            for broker in self._context.strategies[signal.strategy_id].brokers:
-                fanout[broker] = fanout.get(broker, 0) + 1
-        shard.row = BrainRow.model_construct(
-            applied=record.offset,
-            sequence=shard.row.sequence + len(signals),
-            fanout=fanout,
-            states=stored,
-            quotes={name: quote for name, quote in shard.quotes.items() if name in self._traded},
+    def dump(self, shard: Shard) -> bytes:
+        for strategy in self._strategies:
+            strategy_id, version = strategy.config.strategy_id, strategy.config.version
+            try:
+                data = strategy.dump(shard.states[strategy_id])
+                orjson.dumps(data)
+            except Exception as error:  # noqa: BLE001  as in step: the user's code; its last state stays stored
+                self._fail(shard, strategy_id, error, "while its state was stored")
+            else:
+                shard.stored[strategy_id] = StoredState.model_construct(config=version, data=data)
+        row = BrainRow.model_construct(
+            signals=shard.signals,
+            fanout=shard.fanout,
+            states={
+                s.config.strategy_id: shard.stored[s.config.strategy_id]
+                for s in self._strategies
+                if s.config.strategy_id in shard.stored
+            },
+            paused=shard.paused,
+            quotes={name: (seen.source, seen.run, seen.offset, seen.tick) for name, seen in shard.quotes.items()},
         )
-        self._table[_key(record.partition)] = shard.row.model_dump_json().encode()
-        if wait or self._table.unacknowledged > _CHECKPOINTS_IN_FLIGHT:
-            await self._table.acknowledged()
-        if signals:
-            self._mirror(record.partition, shard.row)
+        return row.model_dump_json().encode()
 
-    async def _pause(self, failure: Failure) -> None:
+    def _fail(self, shard: Shard, strategy_id: str, error: Exception, when: str) -> None:
+        reason = f"{type(error).__name__}: {error} {when}"
+        if strategy_id not in shard.paused:
+            shard.paused[strategy_id] = reason
+            shard.unsaid.append(Failure(strategy_id, reason, traceback.format_exc()))
+
+    def refresh(self, part: Part) -> bool:
+        """Take in which strategies are paused, and a configuration that has changed: durable before any further tick,
+        so that a crash does not step the ticks before it under the new setting."""
+        levels = self._context.levels
+        if part.memory == levels.revision:
+            return False
+        part.memory = levels.revision
+        shard = self._shard(part)
+        changed, shard.changed = shard.changed, False
+        for strategy in self._strategies:
+            strategy_id = strategy.config.strategy_id
+            level = levels.paused(strategy_id)
+            if level is not None and strategy_id not in shard.paused:
+                shard.paused[strategy_id] = level.reason
+                changed = True
+            elif level is None and strategy_id in shard.paused:
+                if any(failure.strategy_id == strategy_id for failure in shard.unsaid):
+                    continue  # it is this worker that has yet to say so
+                del shard.paused[strategy_id]
+                changed = True
+        if changed:
+            part.rows.put(str(part.partition), shard)
+        return changed
+
+    def _shard(self, part: Part) -> Shard:
+        shard: Shard | None = part.rows.get(str(part.partition))
+        if shard is None:
+            shard = Shard({strategy.config.strategy_id: strategy.initial() for strategy in self._strategies})
+            part.rows.put(str(part.partition), shard)
+        return shard
+
+    def step(self, part: Part, item: Item, offset: int) -> list[Output]:
+        batch: TickBatch | Beat = item.event
+        shard = self._shard(part)
+        outputs: list[Output] = []
+        if isinstance(batch, TickBatch):
+            signals, failures = step(shard, batch, (part.partition, offset), self._interested, self._map)
+            part.rows.put(str(part.partition), shard)
+            shard.unsaid += failures
+            for signal in signals:
+                value = encode(signal)
+                shard.signals += 1
+                for broker in self._context.strategies[signal.strategy_id].brokers:
+                    topic, key, partition = self._raw[broker]
+                    shard.fanout[broker] = shard.fanout.get(broker, 0) + 1
+                    outputs.append(Output(topic, key, value, partition))
+        if shard.unsaid:
+            outputs += [self._pause(failure) for failure in shard.unsaid]
+            shard.unsaid.clear()
+        return outputs
+
+    def _pause(self, failure: Failure) -> Output:
         """Pause a strategy on every shard and worker: a level, so that it lasts until an operator resumes it."""
         context = self._context
-        if context.levels.paused(failure.strategy_id) is not None:
-            return  # a state that cannot be stored fails again at every batch
         scope = strategy_scope(failure.strategy_id)
         level = Level(
             world=context.world,
@@ -257,26 +334,32 @@ class Brain:
             reason=failure.reason,
         )
         key, value = level_key(scope, STRATEGY_STATE), encode(level)
-        await context.loop.send([Output(context.topics.control, key, value)])
         context.levels.apply(context.topics.control, key, value)
-        context.loop.log.error(
+        _log.error(
             "strategy %s raised and is paused; mend it, then `panda strategy resume %s`: %s\n%s",
             failure.strategy_id,
             failure.strategy_id,
             failure.reason,
             failure.details,
         )
+        return Output(context.topics.control, key, value)
 
-    def mirror_rows(self) -> None:
-        """Write this worker's part of the mirror again."""
-        for key, value in self._table.rows():
-            self._mirror(int(key), read_row(BrainRow, value))
+    def beat(self, part: Part, reached: int, now: float) -> list[Output]:
+        value = encode(StageBeat(world=self._context.world, producer=brain_writer(part.partition), time=reached))
+        return [Output(topic, key, value, partition) for topic, key, partition in self._raw.values()]
 
-    def _mirror(self, number: int, row: BrainRow) -> None:
+    def stored(self, part: Part, rows: Mapping[str, Any]) -> None:
+        for key, shard in rows.items():
+            self._mirror(key, shard.fanout, shard.signals)
+
+    def mirror(self, rows: Iterable[tuple[bytes, bytes]]) -> Iterable[None]:
+        """Write this worker's part of the mirror again, a row at a time."""
+        for key, value in rows:
+            row = read_row(BrainRow, value)
+            self._mirror(key.decode(), row.fanout, row.signals)
+            yield
+
+    def _mirror(self, number: str, fanout: Mapping[str, int], signals: int) -> None:
         keys = Keys("brain")
-        self._context.mirror.put(keys.fanout_of(number), orjson.dumps({"counts": row.fanout}), version=row.sequence)
-        self._context.mirror.add(keys.fanout, str(number))
-
-
-def _key(shard: int) -> bytes:
-    return str(shard).encode()
+        self._context.mirror.put(keys.fanout_of(number), orjson.dumps({"counts": fanout}), version=signals)
+        self._context.mirror.add(keys.fanout, number)

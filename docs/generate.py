@@ -9,8 +9,6 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
@@ -19,6 +17,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
+from msgspec import Struct
 from pydantic import BaseModel, SecretStr
 
 from panda_streams import codec
@@ -268,9 +267,9 @@ def _annotations(kind: type) -> Iterator[tuple[str, Any]]:
     if issubclass(kind, BaseModel):
         yield from ((name, field.annotation) for name, field in kind.model_fields.items())
     else:
+        assert issubclass(kind, Struct)
         hints = get_type_hints(kind)
-        assert is_dataclass(kind)
-        yield from ((field.name, hints[field.name]) for field in dataclass_fields(kind))
+        yield from ((name, hints[name]) for name in kind.__struct_fields__)
 
 
 def _meaning(kind: type, name: str) -> str:
@@ -307,8 +306,7 @@ def _prose(kind: type) -> str:
 
 
 def _tuple_rows(kind: type) -> list[tuple[str, ...]]:
-    hints = get_type_hints(kind)
-    return [(str(place), f"`{name}`", _type(hint)) for place, (name, hint) in enumerate(hints.items())]
+    return [(str(place), f"`{name}`", _type(hint)) for place, (name, hint) in enumerate(_annotations(kind))]
 
 
 def _members(enum: type[StrEnum]) -> str:

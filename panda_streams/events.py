@@ -5,15 +5,16 @@ Tick batches and beats have a codec of their own (codec.py); every other event i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
+from msgspec import Struct
+
 from panda_streams.domain.orders import Fill, OrderState
 from panda_streams.domain.risk.rules import Finding
 from panda_streams.domain.signals import Side, Signal
-from panda_streams.domain.ticks import Tick
+from panda_streams.domain.ticks import Int64, Tick
 from panda_streams.domain.values import Value
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Rejected",
     "Signal",
     "Snapshot",
+    "StageBeat",
     "TickBatch",
     "Validated",
     "WIRE_EVENTS",
@@ -42,8 +44,9 @@ class Phase(StrEnum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True)
-class TickBatch:
+class TickBatch(
+    Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="ticks"
+):
     """All ticks of one feed frame that belong to one shard.
 
     `sequence` counts the records of (source, run) on this shard from 0 without a gap, beats included. `ticks` are in
@@ -56,9 +59,9 @@ class TickBatch:
     """What published it: a recording, the simulator or a broker."""
     run: str
     """One run of that source; the same recording has the same run."""
-    sequence: int
+    sequence: Int64
     """The record's number in (source, run) on this shard."""
-    time: int
+    time: Int64
     """Highest event time of its ticks, milliseconds since the epoch."""
     ticks: tuple[Tick, ...]
     """The ticks, each an array of Tick's fields."""
@@ -66,8 +69,7 @@ class TickBatch:
     """The undecoded second line: see codec.decode_depth."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(Struct, frozen=True, gc=False, forbid_unknown_fields=True, tag_field="kind", tag="beat"):
     """Event time has reached `time` on this shard: no tick with a time up to it follows. `end`: none follows at all."""
 
     world: str
@@ -76,14 +78,25 @@ class Beat:
     """What published it: a recording, the simulator or a broker."""
     run: str
     """One run of that source; the same recording has the same run."""
-    sequence: int
+    sequence: Int64
     """The record's number in (source, run) on this shard."""
-    time: int
+    time: Int64
     """Event time reached, milliseconds since the epoch."""
     phase: Phase
     """Phase of the trading session."""
     end: bool = False
     """True if nothing follows from this run."""
+
+
+class StageBeat(Value):
+    """How far a stage has come: nothing that it says on this partition from now on has a time up to `time`."""
+
+    kind: Literal["beat"] = "beat"
+    world: str
+    producer: str
+    """The writer: `brain/<shard>`, `risk` or `execution/<shard>`."""
+    time: int
+    """Event time reached, milliseconds since the epoch: a whole second. After the end of a run, a minute past it."""
 
 
 class Validated(Value):
@@ -99,6 +112,8 @@ class Validated(Value):
     """The order that it becomes, derived from the signal and the namespace."""
     quantity: int
     """Shares that it may trade."""
+    time: int
+    """Event time of the verdict, milliseconds since the epoch: no fill is earlier."""
     rules: tuple[Finding, ...]
     """The finding of every rule that was asked."""
     producer: str
@@ -115,6 +130,8 @@ class Rejected(Value):
     """The signal as the brain said it."""
     codes: tuple[str, ...]
     """The rules that it broke."""
+    time: int
+    """Event time of the verdict, milliseconds since the epoch."""
     rules: tuple[Finding, ...]
     """The finding of every rule that was asked."""
     producer: str
@@ -175,6 +192,8 @@ class Mark(Value):
     """Event time of the prices, milliseconds since the epoch."""
     prices: dict[str, Decimal]
     """Instrument to its last price."""
+    producer: str
+    """The writer; a mark has no sequence, since the next one replaces it."""
 
 
 class Snapshot(Value):
@@ -273,6 +292,10 @@ class Health(Value):
     """Records processed since the process started."""
     last_event_time: int | None
     """Event time of the last record processed, milliseconds since the epoch."""
+    reached: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
+    """How far each of its agents has come: event time of the last beat that all its partitions here have said."""
+    waiting: dict[str, str] = {}  # noqa: RUF012
+    """By agent and partition: the streams whose beat the next record waits for."""
     started_at: int
     """Wall time of its start, milliseconds since the epoch."""
     at: int
@@ -282,10 +305,10 @@ class Health(Value):
 
 
 WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
-    "signals.raw": (Signal,),
-    "signals.validated": (Validated,),
+    "signals.raw": (Signal, StageBeat),
+    "signals.validated": (Validated, StageBeat),
     "signals.rejected": (Rejected,),
-    "orders.updates": (OrderUpdate,),
+    "orders.updates": (OrderUpdate, StageBeat),
     "orders.filled": (Filled,),
     "marks": (Mark,),
     "portfolio.snapshots": (Snapshot,),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from panda_streams.errors import AlreadyRunning, SettingsError
 
-__all__ = ["Home", "Identity", "Ports", "Role", "World", "check_namespace", "locked"]
+__all__ = ["Clock", "Home", "Identity", "Ports", "Role", "World", "check_namespace", "locked"]
 
 _WORLD = re.compile(r"sim|live|replay:[a-z0-9][a-z0-9_-]{0,39}")
 _NAMESPACE = re.compile(r"[a-z][a-z0-9_]{1,15}")
@@ -35,6 +35,15 @@ class Role(StrEnum):
     BRAIN = "brain"
     ARM = "arm"
     GATEWAY = "gateway"
+
+
+class Clock(StrEnum):
+    """What an agent with several inputs waits for: a stamped property of a world."""
+
+    REPLAY = "replay"
+    """Event time: records act in its order, so that every run of a world gives the same books, at any speed."""
+    WALL = "wall"
+    """Nothing: records act as they come."""
 
 
 def check_namespace(name: str) -> str:
@@ -70,6 +79,11 @@ class World:
     def simulated(self) -> bool:
         """True for every world but `live`: its records are marked as not real, wherever they are shown."""
         return self.name != "live"
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of such a world unless it is created with another."""
+        return Clock.REPLAY if self.simulated else Clock.WALL
 
     @classmethod
     def of_recording(cls, path: Path) -> World:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import faust
@@ -23,13 +23,14 @@ from panda_streams.streams.loop import AgentLoop
 __all__ = ["Reporter"]
 
 _INTERVAL_S = 1.0
+_ROWS_AT_ONCE = 100
 
 
 class Reporter(Service):
     """Owns the worker's mirror and reports its health there.
 
-    `rewrite` writes all of this worker's rows to the mirror again: called once its tables are recovered, after every
-    change of its partitions or of a level, and after an outage of Redis.
+    `rewrite` writes all of this worker's rows to the mirror again, one at each step of its iterator: called once its
+    tables are recovered, after every change of its partitions or of a level, and after an outage of Redis.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Reporter(Service):
         health: WorkerHealth,
         loop: AgentLoop,
         levels: Levels,
-        rewrite: Callable[[], None],
+        rewrite: Callable[[], Iterable[None]],
     ) -> None:
         super().__init__()
         self._app = app
@@ -81,11 +82,20 @@ class Reporter(Service):
         recovered = not look.checks["recovered"] and not look.checks["flowing"]
         if recovered and (self._due or seen != self._seen):
             self._due, self._seen = False, seen
-            self._rewrite()
+            await self._rewrite_all()
         state = "running" if look.ready else "recovering" if not recovered else "waiting"
         letters = self._agents.dead_letters
         dead = f"{letters} records went to the dead-letter topic since the start" if letters else ""
         self._put(state, look.ready, "; ".join(filter(None, (look.detail, dead))), look.lag)
+
+    async def _rewrite_all(self) -> None:
+        generation = self._app.consumer_generation_id
+        for number, _ in enumerate(self._rewrite()):
+            if number % _ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # there may be a hundred thousand rows, and agents wait
+                if self._app.consumer_generation_id != generation or self._app.rebalancing:
+                    self._due = True  # the rows are changing hands
+                    return
 
     def _put(self, state: str, ready: bool, detail: str, lag: int | None) -> None:
         identity = self._identity
@@ -102,6 +112,8 @@ class Reporter(Service):
             lag=lag,
             events=self._agents.events,
             last_event_time=self._agents.last_event_time,
+            reached=self._agents.reached,
+            waiting=self._agents.waiting,
             started_at=self._started_at,
             at=_now_ms(),
             url=identity.canonical_url,

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, field
 import psutil
 
 from panda_streams.errors import SettingsError
-from panda_streams.identity import Home, Identity, Role, World, check_namespace
+from panda_streams.identity import Clock, Home, Identity, Role, World, check_namespace
 from panda_streams.settings import Settings
 
 __all__ = [
     "Running",
     "Servers",
+    "clock_of",
     "find_servers",
     "identify_process",
     "kafka_hosts",
@@ -37,16 +38,18 @@ class Running:
     redis: str
     """A redis:// address; empty if REDIS_URL names a server, for such an address may hold a password."""
     prefix: str
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The servers of one world. `prefix` is put before topic and group names."""
+    """The servers of one world, and its clock. `prefix` is put before topic and group names."""
 
     world: World
     kafka: str
     redis: str = field(repr=False)
     prefix: str
+    clock: Clock
 
 
 def write_running(home: Home, running: Running) -> None:
@@ -59,8 +62,9 @@ def write_running(home: Home, running: Running) -> None:
 def read_running(home: Home) -> Running | None:
     """What runs now, or None: a file whose process has ended says nothing."""
     try:
-        running = Running(**json.loads(home.running.read_text()))
-    except (OSError, ValueError, TypeError):
+        fields = json.loads(home.running.read_text())
+        running = Running(**{**fields, "clock": Clock(fields["clock"])})
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     return running if psutil.pid_exists(running.pid) else None
 
@@ -117,7 +121,15 @@ def find_servers(settings: Settings, *, kafka_needed: bool = True) -> Servers:
             f"no Redis: REDIS_URL is not set and nothing runs in {settings.home}",
             fix="start `make run`, `panda up` or `panda servers` first, or set REDIS_URL",
         )
-    return Servers(world, kafka, redis, prefix)
+    clock = running.clock if running and settings.clock is None else clock_of(settings, world)
+    return Servers(world, kafka, redis, prefix, clock)
+
+
+def clock_of(settings: Settings, world: World) -> Clock:
+    """The clock that a world is created with; raise SettingsError for one that it cannot have."""
+    if settings.clock is Clock.REPLAY and not world.simulated:
+        raise SettingsError("PANDA_CLOCK=replay, but the world is live: nobody can wait there", fix="unset PANDA_CLOCK")
+    return settings.clock or world.clock
 
 
 def topic_prefix(settings: Settings, world: World, *, given: bool) -> str:

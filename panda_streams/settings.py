@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from panda_streams.errors import SettingsError
-from panda_streams.identity import Home, Ports
+from panda_streams.identity import Clock, Home, Ports
 
 __all__ = ["Settings", "load_settings"]
 
@@ -57,6 +57,12 @@ class Settings(BaseSettings):
         None,
         alias="PANDA_WORLD",
         description="`sim`, `replay:<name>` or `live`. Unset: the world that `panda up` runs, else `sim`.",
+    )
+    clock: Clock | None = Field(
+        None,
+        alias="PANDA_CLOCK",
+        description="`replay`: agents take records in the order of event time, so that every run gives the same books. "
+        "`wall`: as they come. For a world's life. Unset: `wall` for live, else `replay`.",
     )
     port_base: int = Field(
         27600, alias="PANDA_PORT_BASE", description="First port; all ports of a deployment are counted from it."

@@ -13,7 +13,7 @@ from panda_streams.codec import decode, encode
 from panda_streams.domain.values import Value
 from panda_streams.errors import ServerUnreachable, StampMismatch
 from panda_streams.events import Level
-from panda_streams.identity import Identity
+from panda_streams.identity import Clock, Identity
 from panda_streams.keys import STAMP
 from panda_streams.mirror import connect
 from panda_streams.servers import Servers
@@ -26,14 +26,17 @@ from panda_streams.topics import Topics, level_key
 __all__ = ["Stamp", "enter", "prepare", "stamp_directory"]
 
 _KEY = level_key("world", "stamp")
+_LAYOUT = 2
 
 
 class Stamp(Value):
     """Which world some stored state belongs to."""
 
     world: str
-    clock: str
-    """`wall`: nobody waits for event time."""
+    clock: Clock
+    """Whether agents wait for event time."""
+    layout: int = 1
+    """Form of the tables and topics: what an older version has written cannot be gone on with."""
     kafka: str
     """Cluster id of the Kafka that the world's log is on."""
     prefix: str
@@ -113,7 +116,7 @@ def _kafka_place(servers: Servers) -> str:
 
 async def _stamp_of(settings: Settings, servers: Servers) -> Stamp:
     kafka = await cluster_id(settings, servers.kafka)
-    return Stamp(world=servers.world.name, clock="wall", kafka=kafka, prefix=servers.prefix)
+    return Stamp(world=servers.world.name, clock=servers.clock, layout=_LAYOUT, kafka=kafka, prefix=servers.prefix)
 
 
 async def _kafka_stamp(settings: Settings, servers: Servers) -> Stamp | None:
@@ -130,6 +133,10 @@ def _compare(own: Stamp, found: Stamp, place: str, fix: str) -> None:
         )
         if mine != theirs
     ]
+    if found.layout != own.layout:
+        fix = "go on with the version that made it, or use another world (PANDA_WORLD) or PANDA_HOME"
+    elif found.model_copy(update={"clock": own.clock}) == own:
+        fix = f"set PANDA_CLOCK={found.clock}, which this world was created with, or use another world"
     if differing:
         raise StampMismatch(f"{place} belongs to another world: {'; '.join(differing)}", fix=fix)
 

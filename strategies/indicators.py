@@ -8,12 +8,12 @@ first price counts almost alone, and of several ticks at the same millisecond th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 __all__ = ["Ema", "Spread", "ema", "spread"]
 
 
-class Ema(NamedTuple):
+class Ema(Struct, frozen=True, gc=False):
     """Exponential moving average at `time` (milliseconds)."""
 
     value: float
@@ -27,14 +27,14 @@ def ema(previous: Ema | None, value: float, time: int, half_life_s: float) -> Em
     """
     if previous is None:
         return Ema(float(value), time)
-    mean, last = previous
-    elapsed = time - last
+    elapsed = time - previous.time
     if elapsed <= 0:
         return previous
+    mean = previous.value
     return Ema(mean + (1.0 - 0.5 ** (elapsed / (1000.0 * half_life_s))) * (value - mean), time)
 
 
-class Spread(NamedTuple):
+class Spread(Struct, frozen=True, gc=False):
     """Exponentially weighted mean and variance at `time` (milliseconds)."""
 
     mean: float
@@ -50,11 +50,11 @@ def spread(previous: Spread | None, value: float, time: int, half_life_s: float)
     """
     if previous is None:
         return Spread(float(value), 0.0, time)
-    mean, variance, last = previous
-    elapsed = time - last
+    elapsed = time - previous.time
     if elapsed <= 0:
         return previous
+    mean = previous.mean
     kept = 0.5 ** (elapsed / (1000.0 * half_life_s))
     distance = value - mean
     weighed = (1.0 - kept) * distance
-    return Spread(mean + weighed, kept * (variance + weighed * distance), time)
+    return Spread(mean + weighed, kept * (previous.variance + weighed * distance), time)

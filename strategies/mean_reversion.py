@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import sqrt
-from typing import Any, NamedTuple
+from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import astuple
 from pydantic import Field
 
 from panda_streams.domain.signals import Decision, Intent, Side
@@ -38,14 +39,14 @@ class MeanReversionParams(Value):
     """Least event seconds from a sale to the next purchase of an instrument; sales never wait."""
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True, gc=False):
     """The purchase that was said last: event time and the price at or below which it is given up."""
 
     time: int
     stop: float
 
 
-class Stock(NamedTuple):
+class Stock(Struct, frozen=True, gc=False):
     """A stock's spread since it has been seen without a long silence, its purchase if any, and its last sale."""
 
     spread: Spread
@@ -54,7 +55,7 @@ class Stock(NamedTuple):
     sold: int | None
 
 
-class MeanReversion(Strategy[Mapping[str, Stock]]):
+class MeanReversion(Strategy[dict[str, Stock]]):
     """Long only: ENTRY BUY far below the mean, EXIT SELL back at it, after max_hold_s, or at the stop.
 
     Decides on ticks of the stocks that it trades; ticks of other instruments change nothing.
@@ -69,57 +70,58 @@ class MeanReversion(Strategy[Mapping[str, Stock]]):
         if stop <= entry:
             raise ValueError(f"params.stop_sigmas: {stop:g} must be more than entry_sigmas {entry:g}")
         self._trades = frozenset(config.trades)
+        # Read once: a field of a pydantic model costs a look-up more at each tick.
+        self._half_life_s = self.params.half_life_s
+        self._entry_sigmas, self._min_deviation_bps = entry, self.params.min_deviation_bps
         self._stop_share = stop / entry
         self._warmup_ms = self.params.warmup_s * 1000.0
         self._cooldown_ms = self.params.cooldown_s * 1000.0
         self._max_hold_ms = self.params.max_hold_s * 1000.0
 
-    def initial(self) -> Mapping[str, Stock]:
+    def initial(self) -> dict[str, Stock]:
         return {}
 
-    def step(self, state: Mapping[str, Stock], tick: Tick) -> tuple[Mapping[str, Stock], tuple[Decision, ...]]:
+    def step(self, state: dict[str, Stock], tick: Tick) -> tuple[dict[str, Stock], tuple[Decision, ...]]:
+        instrument, price, time = tick.instrument, tick.price, tick.time
         # Some feeds send 0 before the first trade of the day.
-        if tick.price <= 0 or tick.instrument not in self._trades:
+        if price <= 0 or instrument not in self._trades:
             return state, ()
-        before = state.get(tick.instrument)
-        after = spread(before.spread if before else None, tick.price, tick.time, self.params.half_life_s)
+        before = state.get(instrument)
         decisions: tuple[Decision, ...] = ()
         if before is None:
-            stock = Stock(after, tick.time, None, None)
+            stock = Stock(spread(None, price, time, self._half_life_s), time, None, None)
         else:
-            silent = tick.time - before.spread.time > self._warmup_ms
-            since = tick.time if silent else before.since
-            entry, sold = before.entry, before.sold
+            seen, since, entry, sold = before.spread, before.since, before.entry, before.sold
+            if time - seen.time > self._warmup_ms:
+                since = time
             if entry is not None:
-                if self._leaves(before, entry, tick):
-                    entry, sold = None, tick.time
-                    decisions = (Decision(instrument=tick.instrument, side=Side.SELL, intent=Intent.EXIT),)
-            elif tick.time - since >= self._warmup_ms and (sold is None or tick.time - sold >= self._cooldown_ms):
-                entry = self._enters(before.spread, tick)
+                if price >= seen.mean or price <= entry.stop or time - entry.time >= self._max_hold_ms:
+                    entry, sold = None, time
+                    decisions = (Decision(instrument=instrument, side=Side.SELL, intent=Intent.EXIT),)
+            elif time - since >= self._warmup_ms and (sold is None or time - sold >= self._cooldown_ms):
+                entry = self._enters(seen, price, time)
                 if entry is not None:
-                    decisions = (Decision(instrument=tick.instrument, side=Side.BUY, intent=Intent.ENTRY),)
-            stock = Stock(after, since, entry, sold)
-        return {**state, tick.instrument: stock}, decisions
+                    decisions = (Decision(instrument=instrument, side=Side.BUY, intent=Intent.ENTRY),)
+            stock = Stock(spread(seen, price, time, self._half_life_s), since, entry, sold)
+        stocks = state.copy()
+        stocks[instrument] = stock
+        return stocks, decisions
 
-    def _enters(self, before: Spread, tick: Tick) -> Entry | None:
+    def _enters(self, before: Spread, price: int, time: int) -> Entry | None:
         """The purchase that this tick asks for; a price already through its stop asks for none."""
-        least = before.mean * self.params.min_deviation_bps / 10_000.0
-        distance = max(self.params.entry_sigmas * sqrt(before.variance), least)
+        distance = max(self._entry_sigmas * sqrt(before.variance), before.mean * self._min_deviation_bps / 10_000.0)
+        if price >= before.mean - distance:
+            return None
         stop = before.mean - distance * self._stop_share
-        return Entry(tick.time, stop) if stop < tick.price < before.mean - distance else None
+        return Entry(time, stop) if price > stop else None
 
-    def _leaves(self, before: Stock, entry: Entry, tick: Tick) -> bool:
-        return (
-            tick.price >= before.spread.mean or tick.price <= entry.stop or tick.time - entry.time >= self._max_hold_ms
-        )
-
-    def dump(self, state: Mapping[str, Stock]) -> Any:
+    def dump(self, state: dict[str, Stock]) -> Any:
         return {
-            name: [*stock.spread, stock.since, list(stock.entry) if stock.entry else None, stock.sold]
+            name: [*astuple(stock.spread), stock.since, astuple(stock.entry) if stock.entry else None, stock.sold]
             for name, stock in state.items()
         }
 
-    def load(self, data: Any) -> Mapping[str, Stock]:
+    def load(self, data: Any) -> dict[str, Stock]:
         return {
             name: Stock(Spread(mean, variance, time), since, Entry(*entry) if entry else None, sold)
             for name, (mean, variance, time, since, entry, sold) in data.items()

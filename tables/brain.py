@@ -5,14 +5,25 @@ Rebuilt by replaying market.ticks from the beginning.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from panda_streams.domain.ticks import Tick, TickRef
+from msgspec import convert
+from msgspec.structs import astuple
+from pydantic import PlainSerializer, PlainValidator
+
+from panda_streams.domain.ticks import Tick
 from tables import Row
 
 __all__ = ["NAME", "BrainRow", "StoredState"]
 
 NAME = "brain"
+
+StoredTick = Annotated[
+    Tick,
+    PlainValidator(lambda stored: stored if isinstance(stored, Tick) else convert(stored, Tick)),
+    PlainSerializer(astuple, return_type=tuple),
+]
+"""A tick as the array of its fields."""
 
 
 class StoredState(Row):
@@ -23,13 +34,14 @@ class StoredState(Row):
 
 
 class BrainRow(Row):
-    applied: int = -1
-    """Offset of the last record of market.ticks that is in the states."""
-    sequence: int = 0
-    """Next sequence number of the shard's signals."""
+    signals: int = 0
+    """Signals said so far: the version of the fan-out counts in the mirror."""
     fanout: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
     """Signals sent so far, by broker."""
     states: dict[str, StoredState] = {}  # noqa: RUF012
     """By strategy_id."""
-    quotes: dict[str, tuple[TickRef, Tick]] = {}  # noqa: RUF012
-    """Last tick of each traded instrument: a signal carries one, whatever was restarted in between."""
+    paused: dict[str, str] = {}  # noqa: RUF012
+    """Strategies that see no tick, and why."""
+    quotes: dict[str, tuple[str, str, int, StoredTick]] = {}  # noqa: RUF012
+    """Last tick of each traded instrument, after its source, run and offset: a signal carries it, whatever was
+    restarted in between."""

@@ -15,9 +15,5 @@ NAME = "portfolio"
 
 class PortfolioRow(Row):
     portfolio: Portfolio
-    applied: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
-    """Offset of the last record applied, by topic."""
-    heard: dict[str, int] = {}  # noqa: RUF012
-    """High-water mark of each producer."""
     sequence: int = 0
     """Next sequence number of the snapshots, and the version of the row in the mirror."""

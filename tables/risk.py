@@ -1,14 +1,13 @@
 """Table `risk`, key: namespace. The one row of the account, so that every limit is decided in one place.
 
-Rebuilt by folding `<ns>.signals.raw` and `<ns>.orders.updates` in the order in which they were handled, which the
-sequence of `<ns>.signals.validated` and `<ns>.signals.rejected` records.
+Rebuilt by folding `<ns>.signals.raw` and `<ns>.orders.updates`: on the replay clock in the order of event time, else
+in the order in which they were handled, which the sequence of the verdicts records.
 """
 
 from __future__ import annotations
 
 from panda_streams.domain.risk.account import Account
 from panda_streams.domain.values import Value
-from panda_streams.events import Rejected, Validated
 from tables import Row
 
 __all__ = ["NAME", "Refusal", "RiskRow"]
@@ -28,20 +27,14 @@ class Refusal(Value):
 
 class RiskRow(Row):
     account: Account = Account()
-    applied: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
-    """Offset of the last record applied, by topic."""
-    heard: dict[str, int] = {}  # noqa: RUF012
-    """High-water mark of each producer: its highest sequence applied."""
     sequence: int = 0
     """Next sequence number of the verdicts."""
     signals: int = 0
     validated: int = 0
     rejected: int = 0
-    refusals: dict[str, int] = {}  # noqa: RUF012
+    refusals: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
     """Refused signals by reason code."""
     recent: tuple[Refusal, ...] = ()
-    said: Validated | Rejected | None = None
-    """The last verdict, said again after a restart."""
     time: int = 0
     """Event time of the last signal or order update."""
     version: int = 0

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from importlib.metadata import entry_points
 from typing import Protocol
 
+from panda_streams.domain.fate import Execution
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Order
 from panda_streams.domain.ticks import Depth, Tick
 from panda_streams.errors import SettingsError
 from panda_streams.settings import Settings
 
-__all__ = ["Broker", "Execution", "Trader", "find_broker", "registered_brokers"]
+__all__ = ["Broker", "Trader", "find_broker", "registered_brokers"]
 
 _GROUP = "panda_streams.brokers"
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """One trade that the market gave an order: price per share and charges in the account's currency, exact."""
-
-    quantity: int
-    price: Decimal
-    charges: Decimal
 
 
 class Trader(Protocol):

@@ -19,7 +19,7 @@ from panda_streams.embedded.deployment import Deployment, deploy
 from panda_streams.embedded.procfile import children_environment, find_procfile, read_procfile
 from panda_streams.embedded.supervisor import Supervisor
 from panda_streams.errors import BadInput, SettingsError
-from panda_streams.identity import World
+from panda_streams.identity import Clock, World
 from panda_streams.settings import Settings, load_settings
 
 __all__ = ["servers", "up"]
@@ -34,28 +34,32 @@ _SIMULATOR = "sim"
     "--procfile", type=click.Path(path_type=Path), help="The list of processes; else the Procfile of the directory."
 )
 @click.option("--world", metavar="NAME", help="sim, replay:<name> or live; a recording is replayed in one of its own.")
-def up(feed: str | None, speed: str | None, procfile: Path | None, world: str | None) -> None:
+@click.option("--clock", type=click.Choice(list(Clock)), help="For a new world: event time (replay), or nobody waits.")
+def up(feed: str | None, speed: str | None, procfile: Path | None, world: str | None, clock: Clock | None) -> None:
     """Run everything: servers where none is given, and every process of the Procfile, until Ctrl-C.
 
     A second start goes on from where the first stopped.
     """
-    settings = _settings(feed, speed)
+    settings = _settings(feed, speed, clock)
     wanted, processes = _world(settings, world), procfile or find_procfile()
     _run(lambda stopping: _up(settings, wanted, processes, stopping))
 
 
 @click.command()
 @click.option("--world", metavar="NAME", help="sim, replay:<name> or live.")
-def servers(world: str | None) -> None:
+@click.option("--clock", type=click.Choice(list(Clock)), help="For a new world: event time (replay), or nobody waits.")
+def servers(world: str | None, clock: Clock | None) -> None:
     """Run only the servers, ready for processes that are started by hand, by honcho or by another supervisor."""
-    settings = _settings(None, None)
+    settings = _settings(None, None, clock)
     wanted = _world(settings, world)
     _run(lambda stopping: _servers(settings, wanted, stopping))
 
 
-def _settings(feed: str | None, speed: str | None) -> Settings:
+def _settings(feed: str | None, speed: str | None, clock: Clock | None) -> Settings:
     settings = load_settings()
     update: dict[str, Any] = {"feed_speed": speed} if speed else {}
+    if clock:
+        update["clock"] = Clock(clock)
     source = feed or settings.feed
     if source != _SIMULATOR:
         path = Path(source).expanduser().absolute()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from panda_streams.domain.values import Value
 
-__all__ = ["Depth", "DepthLevel", "Tick", "TickRef", "price_of"]
+__all__ = ["Depth", "DepthLevel", "Int64", "Tick", "TickRef", "price_of"]
+
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""An integer that every reader of JSON can hold; one of a thousand digits would overflow a strategy's floats."""
 
 
-class Tick(NamedTuple):
+class Tick(Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """One observed state of an instrument.
 
     Prices are integers in the instrument's smallest price unit (paise for NSE shares and indices); what the
@@ -20,23 +25,23 @@ class Tick(NamedTuple):
     """
 
     instrument: str
-    price: int
-    quantity: int | None
-    volume: int | None
-    bid: int | None
-    ask: int | None
-    time: int
-    row: int
+    price: Int64
+    quantity: Int64 | None
+    volume: Int64 | None
+    bid: Int64 | None
+    ask: Int64 | None
+    time: Int64
+    row: Int64
 
 
-class DepthLevel(NamedTuple):
+class DepthLevel(Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """One level of an order book: price in smallest units, quantity in shares."""
 
-    price: int
-    quantity: int
+    price: Int64
+    quantity: Int64
 
 
-class Depth(NamedTuple):
+class Depth(Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """Up to five levels on each side, best first."""
 
     bids: tuple[DepthLevel, ...]

@@ -17,7 +17,7 @@ from panda_streams.embedded.redis import redis_program
 from panda_streams.embedded.supervisor import Program, Supervised, Supervisor
 from panda_streams.errors import ServerUnreachable
 from panda_streams.identity import World, locked
-from panda_streams.servers import Running, Servers, kafka_hosts, topic_prefix, write_running
+from panda_streams.servers import Running, Servers, clock_of, kafka_hosts, topic_prefix, write_running
 from panda_streams.settings import Settings
 from panda_streams.worlds import prepare
 
@@ -79,9 +79,10 @@ async def _start_servers(
     if programs:
         await _await_ready(supervisor, await supervisor.run(programs))
     prefix = topic_prefix(settings, world, given=settings.kafka_broker_url is not None)
+    clock = clock_of(settings, world)
     return (
-        Servers(world=world, kafka=kafka, redis=redis, prefix=prefix),
-        Running(pid=os.getpid(), world=world.name, kafka=kafka, redis=shown_redis, prefix=prefix),
+        Servers(world=world, kafka=kafka, redis=redis, prefix=prefix, clock=clock),
+        Running(pid=os.getpid(), world=world.name, kafka=kafka, redis=shown_redis, prefix=prefix, clock=clock),
     )
 
 

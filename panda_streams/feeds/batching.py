@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.ticks import Depth, Tick
 from panda_streams.errors import PandaError
@@ -86,7 +88,7 @@ class Assembler:
             time = tick.time
             if time < newest:
                 self.moved += 1
-                tick = tick._replace(time=newest)
+                tick = replace(tick, time=newest)
             elif time > end:
                 if held:
                     yield Frame(end, held, depth)

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
+from msgspec.structs import replace
 
 from panda_streams.codec import decode_depth, decode_market
 from panda_streams.domain.ticks import Depth, Tick
@@ -95,7 +96,7 @@ class Collector:
             for (run, row), tick in sorted(held.ticks.items(), key=lambda item: (item[1].time, item[0])):
                 offset = self._offsets.setdefault(run, self._next_row if self._offsets else 0)
                 self._next_row = max(self._next_row, row + offset + 1)
-                ticks.append(tick._replace(row=row + offset))
+                ticks.append(replace(tick, row=row + offset))
                 if book := held.depth.get((run, row)):
                     depth[row + offset] = book
             yield Frame(time, ticks, depth)

@@ -21,6 +21,8 @@ from typing import Any, BinaryIO, TextIO
 
 import orjson
 import yaml
+from msgspec.json import encode
+from msgspec.structs import replace
 
 from panda_streams.domain.instruments import Instruments
 from panda_streams.domain.ticks import Depth, DepthLevel, Tick
@@ -180,12 +182,8 @@ def write_recording(path: Path, header: Header) -> Iterator[Callable[[Frame], No
         file.write(orjson.dumps({**head, "simulated": header.simulated}) + b"\n")
 
         def write(frame: Frame) -> None:
-            depth = [
-                (row, [tuple(level) for level in book.bids], [tuple(level) for level in book.asks])
-                for row, book in frame.depth.items()
-            ]
-            line = {"time": frame.time, "ticks": [tuple(tick) for tick in frame.ticks], "depth": depth}
-            file.write(orjson.dumps(line) + b"\n")
+            depth = [(row, book.bids, book.asks) for row, book in frame.depth.items()]
+            file.write(encode({"time": frame.time, "ticks": frame.ticks, "depth": depth}) + b"\n")
 
         yield write
     temporary.replace(path)
@@ -304,7 +302,7 @@ def _own(path: Path, lines: Iterator[tuple[int, str]], symbols: SymbolMap, fault
             if not known[name]:
                 faults.unknown_symbol(path, number, name)
                 continue
-            yield (tick._replace(row=row) if first_row else tick), books.get(tick.row)
+            yield (replace(tick, row=row) if first_row else tick), books.get(tick.row)
     return next_row
 
 

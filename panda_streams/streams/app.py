@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
-from typing import Any
 
 import faust
 from faust.types.auth import SASLMechanism
@@ -12,29 +10,45 @@ from mode import Service
 
 from panda_streams.identity import Identity
 from panda_streams.settings import Settings
+from panda_streams.streams.loop import AgentLoop
 from panda_streams.streams.worker import PandaWorker
 
-__all__ = ["PandaApp", "make_app"]
+__all__ = ["BROKER_REBALANCE_S", "BROKER_SESSION_S", "PandaApp", "make_app"]
+
+BROKER_SESSION_S = 10.0
+BROKER_REBALANCE_S = 15.0
 
 
 class PandaApp(faust.App):
-    """A Faust application that starts some services before its first event, and forgets what changed hands."""
+    """A Faust application that starts some services before its first event, and whose agents share one loop."""
 
     early: tuple[Service, ...] = ()
     """Started, in order, before the consumer: no event is handled until all of them are up."""
-    forget: Callable[[], None] = staticmethod(lambda: None)
-    """Called whenever partitions are revoked or assigned: what is held in memory of rows may be another worker's."""
+    agent_loop: AgentLoop
+    """Set by the composition root."""
 
     async def on_start(self) -> None:
         await super().on_start()
+        await self.agent_loop.start()
         for service in self.early:
             self.add_dependency(service)
             await service.maybe_start()
 
+    def on_rebalance_end(self) -> None:
+        """Called by Faust once the tables of a new assignment are recovered and the flow goes on."""
+        super().on_rebalance_end()
+        self.agent_loop.begin()
+
+    async def on_stop(self) -> None:
+        # Before Faust closes the tables; what is acknowledged now is committed when the consumer stops.
+        await self.agent_loop.release()
+        await super().on_stop()
+        await self.agent_loop.stop()
+
 
 def make_app(identity: Identity, settings: Settings, hosts: str) -> PandaApp:
     """Make the application of `identity` on the Kafka at `hosts`; connects to nothing yet."""
-    app = PandaApp(
+    return PandaApp(
         identity.app_id,
         broker=[f"kafka://{host}" for host in hosts.split(",")],
         broker_credentials=_credentials(settings),
@@ -50,16 +64,11 @@ def make_app(identity: Identity, settings: Settings, hosts: str) -> PandaApp:
         broker_commit_every=1000,
         # With a static member id a killed worker is back within 2 to 3 seconds; without, after the session timeout.
         consumer_group_instance_id=identity.member_id,
-        broker_session_timeout=10,
+        broker_session_timeout=BROKER_SESSION_S,
         broker_heartbeat_interval=2,
-        broker_rebalance_timeout=15,
+        broker_rebalance_timeout=BROKER_REBALANCE_S,
         # Applies to changelogs too: "latest" would lose rows.
         consumer_auto_offset_reset="earliest",
-        producer_acks=-1,
-        # Acknowledgements are awaited, so a record that lingers only delays the one that waits for it.
-        producer_linger=0,
-        producer_max_batch_size=262_144,
-        stream_buffer_maxsize=16_384,
         stream_publish_on_commit=False,
         stream_wait_empty=True,
         worker_redirect_stdouts=False,
@@ -72,13 +81,6 @@ def make_app(identity: Identity, settings: Settings, hosts: str) -> PandaApp:
         web_router_enabled=False,
         web_metrics_enabled=False,
     )
-
-    async def forget(*args: Any, **kwargs: Any) -> None:
-        app.forget()
-
-    app.on_partitions_assigned.connect(forget, weak=False)
-    app.on_partitions_revoked.connect(forget, weak=False)
-    return app
 
 
 def _credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredentials | None:

@@ -37,12 +37,12 @@ class Health:
 
 
 class WorkerHealth:
-    """Looks at the worker of `app`; `inputs` are the topics that its agents consume."""
+    """Looks at the worker of `app`, whose agents `loop` runs."""
 
-    def __init__(self, app: faust.App, loop: AgentLoop, inputs: frozenset[str]) -> None:
+    def __init__(self, app: faust.App, loop: AgentLoop) -> None:
         self._app = app
         self._loop = loop
-        self._inputs = inputs
+        self._inputs = loop.topics
         self._commits: dict[Any, tuple[int | None, float]] = {}
 
     async def look(self) -> Health:
@@ -63,7 +63,8 @@ class WorkerHealth:
             "sends": "" if not app.monitor.send_errors else f"{app.monitor.send_errors} sends failed",
             "coordinator": self._coordinator(consumer),
         }
-        waiting = [self._waiting(consumer, place) for place in places]
+        positions = self._loop.positions
+        waiting = [self._waiting(consumer, place, positions) for place in places]
         lag = sum(count for count in waiting if count is not None) if waiting and None not in waiting else None
         checks["commits"] = self._stalled(consumer, places) if not checks["broker"] else ""
         return Health(checks, lag)
@@ -81,7 +82,7 @@ class WorkerHealth:
         task = getattr(coordinator, "_coordination_task", None)
         return "the group coordination has died: restart this worker" if task is None or task.done() else ""
 
-    def _waiting(self, consumer: Any, place: Any) -> int | None:
+    def _waiting(self, consumer: Any, place: Any, positions: dict[tuple[str, int], int]) -> int | None:
         try:
             end = consumer.highwater(place)
         except AssertionError:
@@ -89,7 +90,7 @@ class WorkerHealth:
             return None
         if end is None:
             return None
-        handled = self._loop.positions.get((place.topic, place.partition))
+        handled = positions.get((place.topic, place.partition))
         if handled is None:
             handled = consumer._committed_offset.get(place) or 0
         return max(0, int(end) - handled)

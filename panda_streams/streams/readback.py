@@ -29,20 +29,27 @@ class ReadBack:
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
         self._consumer: AIOKafkaConsumer | None = None
+        self._starting = asyncio.Lock()
+        self._reading = asyncio.Lock()
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Any]:
-        """Yield the records with start <= offset < end, in order; stop the iteration early at will.
+        """Yield the records with start <= offset < end, in order; iterate to the end, for other readers wait.
 
         Raises LogGone if the log begins after `start`.
         """
         if start >= end:
             return
+        async with self._reading:
+            async for record in self._read(topic, partition, start, end):
+                yield record
+
+    async def _read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Any]:
         consumer, place = await self._started(), TopicPartition(topic, partition)
         first = (await _answered(lambda: consumer.beginning_offsets([place])))[place]
         if first > start:
             raise LogGone(
-                f"{topic}-{partition} begins at {first}, but {start} must be read again: an order is older than the "
-                "ticks that are kept (PANDA_TICK_RETENTION_HOURS); only another world can go on"
+                f"{topic}-{partition} begins at {first}, but {start} must be read again: this worker stood still for "
+                "longer than its records are kept (for ticks, PANDA_TICK_RETENTION_HOURS); only another world can go on"
             )
         # Nothing is awaited between the two: the client would look for a position of its own.
         consumer.assign([place])
@@ -53,6 +60,12 @@ class ReadBack:
                     return
                 yield record
 
+    async def start(self, topic: str, partition: int) -> int:
+        """The offset of the first record that is kept."""
+        place = TopicPartition(topic, partition)
+        consumer = await self._started()
+        return int((await _answered(lambda: consumer.beginning_offsets([place])))[place])
+
     async def end(self, topic: str, partition: int) -> int:
         """The offset that the next record of the partition will have."""
         place = TopicPartition(topic, partition)
@@ -60,9 +73,10 @@ class ReadBack:
         return int((await _answered(lambda: consumer.end_offsets([place])))[place])
 
     async def _started(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
-            self._consumer = await _answered(self._start)
-        return self._consumer
+        async with self._starting:
+            if self._consumer is None:
+                self._consumer = await _answered(self._start)
+            return self._consumer
 
     async def _start(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(**self._options, enable_auto_commit=False, auto_offset_reset="none")

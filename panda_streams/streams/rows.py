@@ -1,44 +1,69 @@
-"""Tables whose rows are JSON bytes and whose changelog records can be awaited."""
+"""Tables whose rows are JSON bytes, written a micro-batch at a time: changelog first, then the local store.
+
+Relies on private parts of Faust 0.15.3 and its RocksDB store (`_db_for_partition`, `_dbs`, `offset_key`,
+`changelog_topic_name`), checked by faust_fixes.check_versions.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import faust
+import rocksdict
 
-__all__ = ["LogTable", "make_table"]
+__all__ = ["LogTable", "MAX_WRITE_BYTES", "make_table"]
+
+MAX_WRITE_BYTES = 8 << 20
+"""The largest micro-batch that a changelog takes: it is one batch of Kafka, appended whole or not at all."""
 
 
 class LogTable(faust.Table):
-    """A Faust table that keeps the futures of its changelog records.
+    """A Faust table that is written by partition and micro-batch instead of by key.
 
-    A row is durable only once its changelog record is acknowledged: await `acknowledged()` before anything that
-    must not happen without the row.
+    Faust recovers it, shares it among workers and stores it; a write goes to the changelog by the loop's own producer
+    and reaches the store here, as one atomic batch together with the changelog's offset.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._sent: list[Any] = []
+    def read(self, partition: int, key: bytes) -> bytes | None:
+        """The stored row."""
+        value: bytes | None = self.data._db_for_partition(partition).get(key)
+        return value
 
-    def on_key_set(self, key: bytes, value: bytes) -> None:
-        self._sent.append(self.send_changelog(self.partition_for_key(key), key, value))
+    def store(self, partition: int, rows: Mapping[bytes, bytes | None], offset: int) -> None:
+        """Store rows whose changelog records are acknowledged, the last of them at `offset`; None removes a row."""
+        store = self.data
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in rows.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        batch.put(store.offset_key, str(offset).encode())
+        store._db_for_partition(partition).write(batch)
+
+    def stored_offset(self, partition: int) -> int | None:
+        """Offset of the last changelog record in the store; None if it is empty."""
+        value = self.data._db_for_partition(partition).get(self.data.offset_key)
+        return int(value) if value is not None else None
 
     @property
-    def unacknowledged(self) -> int:
-        """Rows that were set and not yet awaited."""
-        return len(self._sent)
+    def changelog(self) -> str:
+        """The full name of its changelog topic."""
+        name: str = self.changelog_topic_name
+        return name
 
-    async def acknowledged(self) -> None:
-        """Return once every row that was set is acknowledged by Kafka."""
-        sent, self._sent = self._sent, []
-        if sent:
-            await asyncio.gather(*sent)
+    @property
+    def partitions_here(self) -> list[int]:
+        """The partitions whose rows this worker has."""
+        return sorted(self.data._dbs)
 
-    def rows(self) -> Iterator[tuple[bytes, bytes]]:
-        """The rows of this worker's partitions."""
-        yield from self.items()
+    def rows(self, partition: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """The rows of this worker's partitions, or of one of them; the loop's own rows are left out."""
+        for number in self.partitions_here if partition is None else [partition]:
+            hidden = self.data.offset_key
+            for key, value in self.data._db_for_partition(number).items():
+                if key != hidden and not key.startswith(b"\x00"):
+                    yield key, value
 
 
 def make_table(app: faust.App, name: str, help: str) -> LogTable:
@@ -50,6 +75,7 @@ def make_table(app: faust.App, name: str, help: str) -> LogTable:
         value_type=bytes,
         partitions=app.conf.topic_partitions,
         help=help,
+        extra_topic_configs={"max.message.bytes": str(MAX_WRITE_BYTES)},
         # RocksDB's defaults are 2 GiB of cache and 192 MiB of write buffers per partition and table. A dict of its
         # own for each table: Faust changes it.
         options={

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from panda_streams.brokers.port import Execution
+from panda_streams.domain.fate import Execution
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Order
 from panda_streams.domain.signals import Side

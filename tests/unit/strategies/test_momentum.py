@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from panda_streams.domain.signals import Intent
 from panda_streams.domain.ticks import Tick
 from strategies.config import StrategyConfig
+from strategies.indicators import ema
 from strategies.momentum import Momentum
 
 _MARKET, _STOCK = "NSE:NIFTY 50", "NSE:INFY"
@@ -27,6 +31,19 @@ def momentum(**params: float) -> Momentum:
             }
         )
     )
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**7), st.integers(0, 10**6)), min_size=1))
+def test_the_trend_is_two_averages_to_the_last_bit(ticks: list[tuple[int, int]]) -> None:
+    strategy = momentum()
+    state, fast, slow, time = strategy.initial(), None, None, _START
+    for price, gap in ticks:
+        time += gap
+        state, _ = strategy.step(state, Tick(_STOCK, price, None, None, None, None, time, 0))
+        fast, slow = ema(fast, price, time, 5), ema(slow, price, time, 20)
+
+    trend = state.stocks[_STOCK].trend
+    assert (trend.fast, trend.slow, trend.time) == (fast.value, slow.value, time)
 
 
 def course(*legs: tuple[int, int, int]) -> list[tuple[int, int, int]]:

@@ -1,0 +1,121 @@
+"""How each topic is read: who writes it, whose sequence a record carries, and when it acts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from panda_streams.codec import decode, decode_market, decode_or_beat
+from panda_streams.events import Filled, Mark, OrderUpdate, Signal, StageBeat, TickBatch, Validated
+from panda_streams.streams.inputs import Bound, Input, Item
+
+__all__ = [
+    "END_REACH_MS",
+    "FEEDBACK_MS",
+    "brain_writer",
+    "execution_writer",
+    "read_fills",
+    "read_marks",
+    "read_signals",
+    "read_ticks",
+    "read_updates",
+    "read_validated",
+    "risk_writer",
+]
+
+FEEDBACK_MS = 1000
+"""What execution says at u acts in risk at u plus this event time: never below the interval of beats."""
+END_REACH_MS = 60_000
+"""The end of a run says that nothing follows for this event time either, so that all that waits can go on."""
+_FEED = "feed"
+
+
+def brain_writer(shard: int) -> str:
+    return f"brain/{shard}"
+
+
+def risk_writer() -> str:
+    return "risk"
+
+
+def execution_writer(shard: int) -> str:
+    return f"execution/{shard}"
+
+
+def read_ticks(topic: str) -> Input:
+    """market.ticks: one writer, whose beats carry a sequence and are handed to the step."""
+    return Input("market.ticks", topic, _market, (_FEED,))
+
+
+def _market(value: bytes | None) -> Item:
+    market = decode_market(value)
+    producer = f"{market.source}/{market.run}"
+    if type(market) is TickBatch:
+        # A batch has the time of its last tick: orders that act before it can be filled by it.
+        return Item(market, _FEED, market.time, producer, market.sequence, None, 1)
+    reached = market.time + END_REACH_MS if market.end else market.time  # type: ignore[union-attr]
+    return Item(market, _FEED, market.time, producer, market.sequence, reached, 1)
+
+
+def read_signals(topic: str, shards: int) -> Input:
+    """`<ns>.signals.raw`: each shard of the brain is a writer; a sequence for each strategy on it."""
+    return Input("signals.raw", topic, _signal, tuple(brain_writer(shard) for shard in range(shards)))
+
+
+def _signal(value: bytes | None) -> Item:
+    event = decode_or_beat(Signal, value)
+    if isinstance(event, StageBeat):
+        return _beat(event)
+    return Item(event, brain_writer(event.cause.shard), event.cause.time, event.producer, event.sequence, None, 2)
+
+
+def read_updates(topic: str, shards: int) -> Input:
+    """`<ns>.orders.updates`: each shard of execution is a writer; what it says acts after the feedback delay."""
+    writers = tuple(execution_writer(shard) for shard in range(shards))
+    return Input("orders.updates", topic, _update, writers, FEEDBACK_MS, Bound.NONE)
+
+
+def _update(value: bytes | None) -> Item:
+    event = decode_or_beat(OrderUpdate, value)
+    if isinstance(event, StageBeat):
+        return _beat(event)
+    return Item(event, event.producer, event.time, event.producer, event.sequence)
+
+
+def read_validated(topic: str) -> Input:
+    """`<ns>.signals.validated`: risk writes; a verdict of v is applied before ticks of v."""
+    return Input("signals.validated", topic, _validated, (risk_writer(),), 0, Bound.HELD)
+
+
+def _validated(value: bytes | None) -> Item:
+    event = decode_or_beat(Validated, value)
+    if isinstance(event, StageBeat):
+        return _beat(event)
+    return Item(event, event.producer, event.time, event.producer, event.sequence)
+
+
+def read_fills(topic: str, shards: int) -> Input:
+    """`<ns>.orders.filled`: each shard of execution is a writer."""
+    return _books("orders.filled", topic, shards, _fill)
+
+
+def _fill(value: bytes | None) -> Item:
+    event = decode(Filled, value)
+    return Item(event, event.producer, event.fill.time, event.producer, event.sequence)
+
+
+def read_marks(topic: str, shards: int) -> Input:
+    """`<ns>.marks`: prices without a sequence, since the next ones replace them."""
+    return _books("marks", topic, shards, _mark)
+
+
+def _mark(value: bytes | None) -> Item:
+    event = decode(Mark, value)
+    return Item(event, event.producer, event.time)
+
+
+def _books(name: str, topic: str, shards: int, read: Callable[[bytes | None], Item]) -> Input:
+    return Input(name, topic, read, tuple(execution_writer(shard) for shard in range(shards)), 0, Bound.NONE)
+
+
+def _beat(event: StageBeat) -> Item:
+    return Item(None, event.producer, event.time, watermark=event.time)

@@ -1,0 +1,339 @@
+"""One agent on one partition, without any I/O: held records in; rows, outputs and beats out, in micro-batches.
+
+What the loop does with a micro-batch, and when, is in loop.py; docs/loop.md has the contract.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import orjson
+
+from panda_streams.errors import BadEvent
+from panda_streams.streams.inputs import Input, Inputs, Item, Received, StreamCursor, Wanted
+
+__all__ = ["Agent", "Batch", "CURSOR", "Output", "OUTBOX", "Part", "Rows", "Stray", "Task"]
+
+CURSOR = b"\x00cursor"
+"""Key of the row that says what was applied."""
+OUTBOX = b"\x00outbox"
+"""Key of the row that holds what the last micro-batch with outputs says."""
+_CACHED_ROWS = 10_000
+_MAX_BYTES = 256 * 1024
+"""Bytes of outputs after which a micro-batch is closed: it is written in one piece, twice (outbox and topic)."""
+
+
+class Output(NamedTuple):
+    """A record to send; without `partition` its key decides."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    partition: int | None = None
+
+
+class Stray(NamedTuple):
+    """A record that cannot be processed, and why."""
+
+    topic: str
+    partition: int
+    record: Received
+    reason: str
+
+
+class Rows:
+    """The rows of one partition as a step sees them: what the micro-batch has changed, over what is stored.
+
+    `read` reads a stored row; `load` and `dump` are the agent's codec. At most some thousand unchanged rows are kept
+    decoded.
+    """
+
+    def __init__(
+        self, read: Callable[[bytes], bytes | None], load: Callable[[str, bytes], Any], dump: Callable[[Any], bytes]
+    ) -> None:
+        self._read = read
+        self._load = load
+        self._dump = dump
+        self._clean: OrderedDict[str, Any] = OrderedDict()
+        self._changed: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any:
+        """The row, or None if there is none. Frozen, or owned by the step that `put` it."""
+        row = self._changed.get(key)
+        if row is not None:
+            return row
+        row = self._clean.get(key)
+        if row is None:
+            data = self._read(key.encode())
+            if data is None:
+                return None
+            row = self._clean[key] = self._load(key, data)
+            if len(self._clean) > _CACHED_ROWS:
+                self._clean.popitem(last=False)
+        return row
+
+    def put(self, key: str, row: Any) -> None:
+        self._changed[key] = row
+
+    @property
+    def changed(self) -> Mapping[str, Any]:
+        """What `get` would give that is not stored yet."""
+        return self._changed
+
+    def encoded(self) -> dict[bytes, bytes]:
+        """The changed rows as they are to be stored."""
+        return {key.encode(): self._dump(row) for key, row in self._changed.items()}
+
+    def stored(self) -> dict[str, Any]:
+        """Take note that the changed rows are stored; returns them."""
+        changed, self._changed = self._changed, {}
+        for key, row in changed.items():
+            self._clean[key] = row
+            self._clean.move_to_end(key)
+        while len(self._clean) > _CACHED_ROWS:
+            self._clean.popitem(last=False)
+        return changed
+
+
+@dataclass(slots=True)
+class Part:
+    """What an agent is given of one partition at each step."""
+
+    partition: int
+    rows: Rows
+    inputs: Inputs
+    memory: Any = None
+    """What the agent keeps beside its rows: only what the log and the rows can give again."""
+
+
+class Agent(ABC):
+    """What makes an agent: its inputs, its rows and its step. Everything else is the loop's.
+
+    A step is a function of the rows and the item: no I/O, no clock, no random. It changes rows with `part.rows.put`
+    and returns what it says, in order. BadEvent from a step dead-letters the record: then it must not have put a row.
+    Any other exception ends the process with nothing of the micro-batch done.
+    """
+
+    name: ClassVar[str]
+    outbox: ClassVar[bool] = True
+    """True: rows with their outputs are durable before the outputs are sent. False: outputs are sent first, and the
+    rows are a checkpoint from which the same outputs come again (one input, and a function of the log alone)."""
+    inputs: tuple[Input, ...]
+    ordered: bool = False
+    """True: records are handled in the order of event time, across all inputs (the replay clock). False: as they come,
+    for an agent that has one input, or whose rows do not depend on the order."""
+
+    @abstractmethod
+    def load(self, key: str, data: bytes) -> Any:
+        """Decode a stored row."""
+
+    def dump(self, row: Any) -> bytes:
+        """Encode a row; here, a pydantic model."""
+        encoded: bytes = row.model_dump_json().encode()
+        return encoded
+
+    @abstractmethod
+    def step(self, part: Part, item: Item, offset: int) -> list[Output]:
+        """Handle one record, which stands at `offset` of its input."""
+
+    def open(self, part: Part) -> None:  # noqa: B027  most agents need nothing beside their rows
+        """Prepare `part.memory`; called once a partition is taken over, before anything else."""
+
+    def refresh(self, part: Part) -> bool:
+        """Take in what is not a function of the log, by putting rows; True makes them durable before the next step.
+
+        Only an agent without an outbox needs it: with one, whatever a step has used is durable before it is said.
+        """
+        return False
+
+    def wants(self, part: Part, item: Item) -> Wanted | None:
+        """The range of the log that the step of `item` needs beside its rows, if it has not been supplied yet."""
+        return None
+
+    def supply(self, part: Part, wanted: Wanted, records: list[Received]) -> None:
+        """Take what `wants` asked for."""
+        raise NotImplementedError(f"{self.name} wants nothing")
+
+    def beat(self, part: Part, reached: int, now: float) -> list[Output]:
+        """Say that nothing with a time up to `reached` follows. `now` is a monotonic clock, for what need not be said
+        more often than people look."""
+        return []
+
+    def stored(self, part: Part, rows: Mapping[str, Any]) -> None:  # noqa: B027  an agent need not have a mirror
+        """Hear of rows that have been stored, for the mirror."""
+
+    def mirror(self, rows: Iterable[tuple[bytes, bytes]]) -> Iterable[None]:
+        """Write stored rows to the mirror again, one at each step of the iterator."""
+        return ()
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a micro-batch comes to."""
+
+    outputs: list[Output]
+    rows: dict[bytes, bytes] | None
+    """What to write, in one piece: changed rows, outbox and cursor. None if nothing is to be written now."""
+    items: int
+    """Records that were handled."""
+    time: int | None
+    """Highest event time among them."""
+
+
+class Task:
+    """One agent on one partition.
+
+    The caller repeats: `offer` records (closing gaps first), `poll` for a batch, carry it out, `settle` it.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        partition: int,
+        read: Callable[[bytes], bytes | None],
+        dead_letter: Callable[[Stray], Output],
+    ) -> None:
+        self.agent = agent
+        self.partition = partition
+        self.inputs = Inputs(agent.inputs, ordered=agent.ordered)
+        self._read = read
+        self._dead_letter = dead_letter
+        self._part = Part(partition, Rows(read, agent.load, agent.dump), self.inputs)
+        self._number = 0
+        """Micro-batches written so far."""
+        self._written = {topic: 0 for topic in self.inputs.logs}
+        self._pending = dict(self._written)
+        self._unwritten = False
+        self.said: int | None = None
+        """Event time of the last beat said."""
+
+    # Taking over
+
+    def cursors(self) -> tuple[int, dict[str, dict[str, StreamCursor]]]:
+        """The number of micro-batches written, and the stored cursors."""
+        data = self._read(CURSOR)
+        if data is None:
+            return 0, {}
+        stored = orjson.loads(data)
+        return stored["batch"], {
+            name: {writer: StreamCursor(*cursor) for writer, cursor in writers.items()}
+            for name, writers in stored["inputs"].items()
+        }
+
+    def restore(self, starts: Mapping[str, int]) -> list[Output]:
+        """Start from what is stored; returns what the last micro-batch said, to be sent again before anything else.
+
+        `starts` is the first offset of each input's log that is kept, for an input without a cursor.
+        """
+        self._number, cursors = self.cursors()
+        self.inputs.restore(cursors, starts)
+        self._written = self.inputs.handled()
+        self.agent.open(self._part)
+        data = self._read(OUTBOX)
+        if data is None:
+            return []
+        outbox = orjson.loads(data)
+        # An older outbox was acknowledged: the batches after it were written only then.
+        if outbox["batch"] != self._number:
+            return []
+        return [
+            Output(topic, key.encode(), value.encode(), partition) for topic, key, value, partition in outbox["outputs"]
+        ]
+
+    # Working
+
+    def poll(self, limit: int, enough: Callable[[], bool], *, write: bool) -> Batch | Wanted | None:
+        """Handle up to `limit` records, fewer if `enough()` says so after one; None if there is nothing to do.
+
+        A Wanted is to be read and supplied before the next poll. With `write` what was changed is to be written even if
+        nothing is said. A batch must be carried out and settled before the next poll.
+        """
+        if self.agent.refresh(self._part):
+            self._unwritten = True
+            return Batch([], self._rows([]), 0, None)
+        outputs: list[Output] = []
+        items, size, time = 0, 0, None
+        part, agent, inputs = self._part, self.agent, self.inputs
+        while (found := inputs.next()) is not None:
+            log, stream = found
+            if stream is not None:
+                if items >= limit or size > _MAX_BYTES or (items and enough()):
+                    break
+                item = stream.buffer[0].item
+                wanted = agent.wants(part, item)
+                if wanted is not None:
+                    if items:
+                        break
+                    return wanted
+            held = inputs.pop(log, stream)
+            items += 1
+            if stream is None:
+                said = [self._letter(log.input.topic, held.record, str(held.item.event))]
+            else:
+                try:
+                    said = agent.step(part, held.item, held.record.offset)
+                except BadEvent as error:
+                    said = [self._letter(log.input.topic, held.record, str(error))]
+                if time is None or held.item.time > time:
+                    time = held.item.time
+            if said:
+                outputs += said
+                size += sum(len(output.value) for output in said)
+        if items:
+            self._unwritten = True
+        elif not (write and self._unwritten):
+            return None
+        if write or (outputs and agent.outbox):
+            return Batch(outputs, self._rows(outputs if agent.outbox else []), items, time)
+        return Batch(outputs, None, items, time)
+
+    def _letter(self, topic: str, record: Received, reason: str) -> Output:
+        return self._dead_letter(Stray(topic, self.partition, record, reason))
+
+    def _rows(self, outputs: list[Output]) -> dict[bytes, bytes]:
+        rows = self._part.rows.encoded()
+        number = self._number + 1
+        if outputs:
+            said = [(o.topic, o.key.decode(), o.value.decode(), o.partition) for o in outputs]
+            rows[OUTBOX] = orjson.dumps({"batch": number, "outputs": said})
+        cursors = {
+            name: {writer: tuple(cursor) for writer, cursor in writers.items()}
+            for name, writers in self.inputs.cursors().items()
+        }
+        rows[CURSOR] = orjson.dumps({"batch": number, "inputs": cursors})
+        self._pending = self.inputs.handled()
+        return rows
+
+    def settle(self, batch: Batch) -> None:
+        """Take note that a batch was carried out."""
+        if batch.rows is None:
+            return
+        self._number += 1
+        self._unwritten = False
+        self._written = self._pending
+        self.agent.stored(self._part, self._part.rows.stored())
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether something was handled whose rows are not stored yet."""
+        return self._unwritten
+
+    @property
+    def written(self) -> dict[str, int]:
+        """By topic: the offset up to which all is durable, and the input can be acknowledged."""
+        return self._written
+
+    def beat(self, now: float) -> list[Output]:
+        """What to send after the outputs: how far event time has come; nothing if it has not moved since."""
+        reached = self.inputs.reached()
+        if reached is None or (self.said is not None and reached <= self.said):
+            return []
+        self.said = reached
+        return self.agent.beat(self._part, reached, now)
+
+    def supply(self, wanted: Wanted, records: list[Received]) -> None:
+        self.agent.supply(self._part, wanted, records)

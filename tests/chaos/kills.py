@@ -1,0 +1,80 @@
+"""Which process dies where: the plan of a torture, a function of its seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["AGENTS", "CRASH_POINT", "POINTS", "Kill", "Moment", "Point", "draw"]
+
+CRASH_POINT = "PANDA_CHAOS_POINT"
+"""Names the crash point of a worker, as `agent:point:n`: it dies at the n-th time that the agent passes the point."""
+
+POINTS = ("stepped", "written", "stored", "sent", "said", "beat", "acknowledged")
+"""What the shared loop passes in each micro-batch; the brain passes the same in another order."""
+AGENTS = {"strategy": "brain", "risk": "arm", "execution": "arm", "portfolio": "arm"}
+"""Agent to the process that runs it."""
+
+_MOMENTS = {"feed": 6, "brain": 3, "arm": 3}
+"""Kills at random moments beside one at each crash point of each agent: 40 together."""
+_LATEST = 10
+"""A point is taken at its first to tenth passing: early enough that a run has room for the next kill."""
+_MOMENT_S = {"feed": (0.8, 4.0), "brain": (1.0, 6.0), "arm": (1.0, 6.0)}
+"""Seconds after the start: from the first connections, through recovery, to work at full pace."""
+_WIPED = 0.2
+"""Share of the killed workers that lose their tables' files too, so that the changelog alone brings them back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Die at the `nth` time that `agent` passes `point`."""
+
+    agent: str
+    point: str
+    nth: int
+
+    def __str__(self) -> str:
+        return f"{self.agent}:{self.point}:{self.nth}"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Be killed from outside, so long after the start."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One death of a process."""
+
+    process: str
+    at: Point | Moment
+    wipe: bool = False
+    """Whether the files of its tables are removed before it starts again."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.at.agent}:{self.at.point}" if isinstance(self.at, Point) else f"{self.process}:random"
+
+
+def draw(seed: int, kills: int, per_run: int) -> list[list[Kill]]:
+    """Plan `kills` kills in runs of at most `per_run`: every 40 of them hold each crash point once."""
+    stream = _kills(random.Random(seed))
+    return [[next(stream) for _ in range(min(per_run, kills - done))] for done in range(0, kills, per_run)]
+
+
+def _kills(rng: random.Random) -> Iterator[Kill]:
+    while True:
+        deck: list[tuple[str, str | None, str | None]] = [
+            (process, agent, point) for agent, process in AGENTS.items() for point in POINTS
+        ]
+        deck += [(process, None, None) for process, count in _MOMENTS.items() for _ in range(count)]
+        rng.shuffle(deck)
+        for process, agent, point in deck:
+            wipe = process != "feed" and rng.random() < _WIPED
+            if agent is not None and point is not None:
+                yield Kill(process, Point(agent, point, rng.randint(1, _LATEST)), wipe)
+            else:
+                yield Kill(process, Moment(rng.uniform(*_MOMENT_S[process])), wipe)
