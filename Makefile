@@ -11,12 +11,13 @@ export RUFF_CACHE_DIR := $(PANDA_HOME)/cache/ruff
 export MYPY_CACHE_DIR := $(PANDA_HOME)/cache/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY := $(PANDA_HOME)/cache/hypothesis
 
-.PHONY: help run test chaos lint docs bench lock clean
+.PHONY: help run test chaos simulate lint docs bench lock clean
 
 help:
 	@echo "make run [FEED=FILE] [SPEED=N|max]   run everything: the market simulator, or a recording"
 	@echo "make test [ARGS=...]                 lint, then every test that this machine can run"
 	@echo "make chaos [ARGS='--kills N']        kill feed, brain and arm, and compare with an undisturbed run"
+	@echo "make simulate [ARGS='--seed S']      kill agents on logs in memory, on thousands of random schedules"
 	@echo "make lint                            ruff, mypy, import-linter"
 	@echo "make docs                            write the generated pages of docs/ anew"
 	@echo "make bench                           run the benchmarks: ratios against a reference, of this machine"
@@ -31,6 +32,9 @@ test: lint
 
 chaos: $(VENV)/installed-dev
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
+
+simulate: $(VENV)/installed-dev
+	@exec $(BIN)/python -m tests.simulation $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

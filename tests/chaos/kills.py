@@ -6,18 +6,27 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["AGENTS", "CRASH_POINT", "POINTS", "Kill", "Moment", "Point", "draw"]
+__all__ = ["CRASH_POINT", "POINTS", "PROCESSES", "Kill", "Moment", "Point", "draw"]
 
 CRASH_POINT = "PANDA_CHAOS_POINT"
 """Names the crash point of a worker, as `agent:point:n`: it dies at the n-th time that the agent passes the point."""
 
-POINTS = ("stepped", "written", "stored", "sent", "said", "beat", "acknowledged")
+_STEPS = ("stepped", "written", "stored", "sent", "said", "beat", "acknowledged")
 """What the shared loop passes in each micro-batch; the brain passes the same in another order."""
-AGENTS = {"strategy": "brain", "risk": "arm", "execution": "arm", "portfolio": "arm"}
+_AGENTS = {
+    "strategy": _STEPS,
+    "risk": _STEPS,
+    "execution": _STEPS,
+    "portfolio": tuple(step for step in _STEPS if step != "beat"),
+}
+"""The portfolio's snapshots are for people alone: nobody waits for its beats, and it says none."""
+PROCESSES = {"strategy": "brain", "risk": "arm", "execution": "arm", "portfolio": "arm"}
 """Agent to the process that runs it."""
+POINTS = tuple(f"{agent}:{step}" for agent, steps in _AGENTS.items() for step in steps)
+"""Every crash point, as `agent:point`."""
 
-_MOMENTS = {"feed": 6, "brain": 3, "arm": 3}
-"""Kills at random moments beside one at each crash point of each agent: 40 together."""
+_MOMENTS = {"feed": 6, "brain": 3, "arm": 4}
+"""Kills at random moments beside one at each crash point: 40 together."""
 _LATEST = 10
 """A point is taken at its first to tenth passing: early enough that a run has room for the next kill."""
 _MOMENT_S = {"feed": (0.8, 4.0), "brain": (1.0, 6.0), "arm": (1.0, 6.0)}
@@ -67,14 +76,13 @@ def draw(seed: int, kills: int, per_run: int) -> list[list[Kill]]:
 
 def _kills(rng: random.Random) -> Iterator[Kill]:
     while True:
-        deck: list[tuple[str, str | None, str | None]] = [
-            (process, agent, point) for agent, process in AGENTS.items() for point in POINTS
-        ]
-        deck += [(process, None, None) for process, count in _MOMENTS.items() for _ in range(count)]
+        deck: list[tuple[str, str | None]] = [(PROCESSES[point.split(":")[0]], point) for point in POINTS]
+        deck += [(process, None) for process, count in _MOMENTS.items() for _ in range(count)]
         rng.shuffle(deck)
-        for process, agent, point in deck:
+        for process, point in deck:
             wipe = process != "feed" and rng.random() < _WIPED
-            if agent is not None and point is not None:
-                yield Kill(process, Point(agent, point, rng.randint(1, _LATEST)), wipe)
+            if point is not None:
+                agent, step = point.split(":")
+                yield Kill(process, Point(agent, step, rng.randint(1, _LATEST)), wipe)
             else:
                 yield Kill(process, Moment(rng.uniform(*_MOMENT_S[process])), wipe)

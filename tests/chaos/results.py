@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.compare import Finding, count
-from tests.chaos.kills import AGENTS
+from tests.chaos.kills import PROCESSES
 
 __all__ = ["Results", "Run"]
 
@@ -108,5 +108,5 @@ def _by_process(points: Counter[str]) -> Counter[str]:
     processes: Counter[str] = Counter()
     for name, number in points.items():
         who = name.split(":")[0]
-        processes[AGENTS.get(who, who)] += number
+        processes[PROCESSES.get(who, who)] += number
     return processes

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.chaos.kills import AGENTS, POINTS, Point, draw
+from tests.chaos.kills import POINTS, Point, draw
 
 
 def test_forty_kills_take_each_crash_point_once() -> None:
     taken = Counter(kill.name for run in draw(7, 40, 10) for kill in run if isinstance(kill.at, Point))
 
-    assert taken == {f"{agent}:{point}": 1 for agent in AGENTS for point in POINTS}
+    assert taken == dict.fromkeys(POINTS, 1)
 
 
 def test_the_other_kills_are_at_random_moments_of_every_process() -> None:
     others = Counter(kill.process for run in draw(7, 40, 10) for kill in run if not isinstance(kill.at, Point))
 
-    assert others == {"feed": 6, "brain": 3, "arm": 3}
+    assert others == {"feed": 6, "brain": 3, "arm": 4}
 
 
 def test_a_seed_is_a_plan() -> None:

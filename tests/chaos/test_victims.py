@@ -35,8 +35,6 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 def await_peace(victim: Victim) -> None:
-    victim.start()
-
     def at_peace() -> bool:
         victim.look()
         return victim.at_peace
@@ -47,6 +45,7 @@ def await_peace(victim: Victim) -> None:
 def test_a_victim_dies_at_each_planned_moment(make: Make) -> None:
     victim = make(LIVES)
     victim.plan([Kill("arm", Moment(0.0)), Kill("arm", Moment(0.1))])
+    victim.start()
 
     await_peace(victim)
 
@@ -54,9 +53,20 @@ def test_a_victim_dies_at_each_planned_moment(make: Make) -> None:
     assert victim.findings == []
 
 
+def test_a_victim_that_runs_in_peace_takes_the_kill_of_another(make: Make) -> None:
+    victim = make(LIVES)
+    victim.start()
+    victim.plan([Kill("arm", Moment(0.0))])
+
+    await_peace(victim)
+
+    assert victim.died == ["arm:random"]
+
+
 def test_a_victim_dies_at_the_crash_point_that_its_environment_names(make: Make) -> None:
     victim = make(DIES_AT_ITS_POINT)
     victim.plan([Kill("arm", Point("risk", "sent", 3))])
+    victim.start()
 
     await_peace(victim)
 
@@ -68,6 +78,7 @@ def test_a_wiping_kill_takes_the_tables_files(make: Make, tmp_path: Path) -> Non
     (tmp_path / "tables").mkdir()
     victim = make(LIVES)
     victim.plan([Kill("arm", Moment(0.0), wipe=True)])
+    victim.start()
 
     await_peace(victim)
 
@@ -77,7 +88,8 @@ def test_a_wiping_kill_takes_the_tables_files(make: Make, tmp_path: Path) -> Non
 
 def test_an_end_of_its_own_is_taken_down_and_the_kill_stays_planned(make: Make, tmp_path: Path) -> None:
     victim = make(f"import pathlib, sys; p = pathlib.Path('once'); p.exists() or p.touch() or sys.exit(70); {LIVES}")
-    victim.plan([Kill("arm", Moment(0.5))])
+    victim.plan([Kill("arm", Moment(2.0))])
+    victim.start()
 
     await_peace(victim)
 
@@ -88,8 +100,8 @@ def test_an_end_of_its_own_is_taken_down_and_the_kill_stays_planned(make: Make, 
 
 def test_a_process_that_ends_by_itself_again_and_again_ends_the_torture(make: Make) -> None:
     victim = make("raise SystemExit(70)")
-
     victim.plan([Kill("arm", Moment(60.0))])
+    victim.start()
 
     with pytest.raises(GaveUp):
         await_peace(victim)

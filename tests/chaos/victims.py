@@ -59,6 +59,7 @@ class Victim:
         return self._kill is None and not self.planned
 
     def plan(self, kills: Iterable[Kill]) -> None:
+        """Add kills; one at a crash point only before `start`, since a process learns its own when it starts."""
         self.planned += kills
 
     def start(self) -> None:
@@ -102,6 +103,8 @@ class Victim:
             self._process.wait()
 
     def _kill_if_due(self, process: subprocess.Popen[bytes]) -> None:
+        if self._kill is None and self.planned:
+            self._kill = self.planned.popleft()
         if self._kill is None:
             return
         alive = time.monotonic() - self._started
