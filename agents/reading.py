@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from panda_streams.codec import decode, decode_market, decode_or_beat
-from panda_streams.events import Filled, Mark, OrderUpdate, Signal, StageBeat, TickBatch, Validated
+from panda_streams.events import Beat, Filled, Mark, OrderUpdate, Signal, StageBeat, TickBatch, Validated
 from panda_streams.streams.inputs import Bound, Input, Item
 
 __all__ = [
-    "END_REACH_MS",
     "FEEDBACK_MS",
     "brain_writer",
     "execution_writer",
@@ -24,8 +23,6 @@ __all__ = [
 
 FEEDBACK_MS = 1000
 """What execution says at u acts in risk at u plus this event time: never below the interval of beats."""
-END_REACH_MS = 60_000
-"""The end of a run says that nothing follows for this event time either, so that all that waits can go on."""
 _FEED = "feed"
 
 
@@ -52,8 +49,8 @@ def _market(value: bytes | None) -> Item:
     if type(market) is TickBatch:
         # A batch has the time of its last tick: orders that act before it can be filled by it.
         return Item(market, _FEED, market.time, producer, market.sequence, None, 1)
-    reached = market.time + END_REACH_MS if market.end else market.time  # type: ignore[union-attr]
-    return Item(market, _FEED, market.time, producer, market.sequence, reached, 1)
+    assert isinstance(market, Beat)
+    return Item(market, _FEED, market.time, producer, market.sequence, market.reached, 1)
 
 
 def read_signals(topic: str, shards: int) -> Input:

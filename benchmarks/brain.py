@@ -1,109 +1,74 @@
-"""The brain's step over simulated ticks: 20 momentum strategies on 10 shares each, against their bare steps.
+"""The brain: 20 momentum strategies on 10 of 500 shares each, 20 ticks a record, against other clients of Kafka.
 
-The difference is what the brain adds to the strategies: finding who sees a tick, naming it, catching what they raise,
-and making signals. Decoding, Kafka and checkpoints are not in it.
+The worker is the real one, with checkpoints, beats, health and mirror; the others do the same decoding, steps and
+signals. The signals must be the same to the byte.
 """
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import Any
+from statistics import median
 
 import click
 
-from agents.strategy import Shard, step
-from benchmarks.measure import Result, cpu_us, report
-from panda_streams.domain.shards import ShardMap
-from panda_streams.domain.ticks import Tick
-from panda_streams.events import TickBatch
-from panda_streams.feeds.simulator import Simulator
-from panda_streams.instrument_files import load_instruments
-from strategies.config import StrategyConfig
-from strategies.interface import Strategy
-from strategies.momentum import Momentum
-from tables.brain import BrainRow
+from benchmarks.cluster import Cluster, start_cluster
+from benchmarks.contest import FAUST, ROUNDS, contend, module
+from benchmarks.market import tick_log, write_instruments, write_strategies
+from benchmarks.measure import Result, report
+from panda_streams.codec import decode_or_beat
+from panda_streams.events import Signal, StageBeat
 
-_STRATEGIES = 20
-_SHARES = 10
-_FRAMES = 900
-"""Event seconds of the market: the strategies have been warm for most of them."""
-_PARTITIONS = 4
-_INDEX = "NSE:NIFTY 50"
+_SECONDS = 2500
+"""Event time: about two million ticks."""
 
-_Interested = dict[str, list[Strategy[Any]]]
+_CONTENDERS = {
+    "worker": ([FAUST, "-A", "benchmarks.brain_worker", "worker", "-l", "info"], "paper.signals.raw"),
+    "aiokafka": (module("brain_rivals", "aiokafka"), "aiokafka"),
+    "librdkafka": (module("brain_rivals", "librdkafka"), "librdkafka"),
+    "faust": ([FAUST, "-A", "benchmarks.brain_rivals", "worker", "-l", "info"], "faust"),
+}
 
 
-def _batches(shards: ShardMap) -> dict[int, list[TickBatch]]:
-    """The same ticks as a feed would publish, by shard."""
-    batches: dict[int, list[TickBatch]] = {number: [] for number in range(shards.partitions)}
-    for frame in islice(Simulator(shards.instruments, seed=1, rate=0.5).frames(None), _FRAMES):
-        split: dict[int, list[Tick]] = {}
-        for tick in frame.ticks:
-            for number in shards.shards(tick.instrument):
-                split.setdefault(number, []).append(tick)
-        for number, ticks in split.items():
-            made = batches[number]
-            made.append(TickBatch("sim", "sim", "seed-1", len(made), frame.time, tuple(ticks)))
-    return batches
+def measure(cluster: Cluster, rounds: int = ROUNDS) -> list[Result]:
+    instruments, strategies = cluster.directory / "instruments.yaml", cluster.directory / "strategies"
+    write_instruments(instruments)
+    write_strategies(strategies)
+    logs = tick_log(instruments, _SECONDS)
+    records = sum(len(log) for log in logs.values())
+    ticks = sum(value.count(b"NSE:") for log in logs.values() for value in log)
+    click.echo(f"brain: {ticks:,} ticks in {records:,} records")
+    cpu: dict[str, list[float]] = {name: [] for name in _CONTENDERS}
+    differing = 0
+    for number in range(rounds):
+        world = cluster.world(PANDA_INSTRUMENTS=str(instruments), PANDA_STRATEGIES=str(strategies))
+        world.fill(f"{world.prefix}market.ticks", {n: [(None, value) for value in log] for n, log in logs.items()})
+        world.create(f"{world.prefix}{topic}" for name, (_, topic) in _CONTENDERS.items() if name != "worker")
+        said: dict[str, dict[str, bytes]] = {}
+        for name, (command, topic) in _CONTENDERS.items():
+            found = contend(name, command, {**world.env, "BENCH_RECORDS": str(records)}, world.home)
+            cpu[name].append(found["cpu_s"])
+            said[name] = _signals(world.read(f"{world.prefix}{topic}"))
+            click.echo(f"  round {number + 1}, {name}: {found['cpu_s']:.2f} s of CPU, {len(said[name])} signals")
+        differing += sum(len(said["worker"].items() ^ other.items()) for other in said.values())
+        assert said["worker"], "the benchmark needs signals"
+    rate = {name: ticks / median(seconds) for name, seconds in cpu.items()}
+    return [
+        Result.at_least("brain, ticks per CPU second, against aiokafka", rate["worker"], rate["aiokafka"], 0.8),
+        Result.at_least("brain, ticks per CPU second, against librdkafka", rate["worker"], rate["librdkafka"]),
+        Result.at_least("brain, ticks per CPU second, against stock Faust", rate["worker"], rate["faust"], 6),
+        Result.equal("brain, signals that differ from another contender's", differing, 0),
+    ]
 
 
-def _strategies(shares: list[str]) -> list[Strategy[Any]]:
-    made: list[Strategy[Any]] = []
-    for number in range(_STRATEGIES):
-        trades = [shares[(number + place) % len(shares)] for place in range(_SHARES)]
-        account = {"capital": "1000000", "share_of_capital": "0.08", "max_position": 1000}
-        form = {"strategy_id": f"Momentum_{number}", "strategy": "momentum", "watches": [_INDEX], "trades": trades}
-        config = StrategyConfig.model_validate({**form, "brokers": ["paper"], "accounts": {"paper": account}})
-        made.append(Momentum(config))
-    return made
-
-
-def _fresh(strategies: list[Strategy[Any]]) -> dict[str, Any]:
-    return {strategy.config.strategy_id: strategy.initial() for strategy in strategies}
-
-
-def main() -> None:
-    instruments = load_instruments()
-    shards = ShardMap(_PARTITIONS, instruments)
-    batches = _batches(shards)
-    seen = {tick.instrument for made in batches.values() for batch in made for tick in batch.ticks}
-    strategies = _strategies(sorted(name for name in seen if instruments[name].tradable))
-    interested: _Interested = {}
-    for strategy in strategies:
-        for name in strategy.config.instruments:
-            interested.setdefault(name, []).append(strategy)
-
-    def brain() -> int:
-        signals = 0
-        for number, made in batches.items():
-            shard = Shard(BrainRow(), _fresh(strategies))
-            for offset, batch in enumerate(made):
-                states, said, failures = step(shard, batch, (number, offset), interested, lambda _: False, shards)
-                assert not failures
-                shard.states = states
-                signals += len(said)
-        return signals
-
-    def bare() -> int:
-        decided = 0
-        for made in batches.values():
-            states = _fresh(strategies)
-            for batch in made:
-                for tick in batch.ticks:
-                    for strategy in interested.get(tick.instrument, ()):
-                        strategy_id = strategy.config.strategy_id
-                        states[strategy_id], decisions = strategy.step(states[strategy_id], tick)
-                        decided += len(decisions)
-        return decided
-
-    signals = brain()
-    assert signals == bare() > 0
-    ticks = sum(len(batch.ticks) for made in batches.values() for batch in made)
-    value, reference = cpu_us([brain, bare])
-    click.echo(f"{ticks:,} ticks, {signals} signals")
-    name = f"brain step, a tick: {_STRATEGIES} momentum strategies; reference: their bare steps"
-    report([Result.of(name, value / ticks, reference / ticks)])
+def _signals(values: list[bytes]) -> dict[str, bytes]:
+    signals = {}
+    for value in values:
+        event = decode_or_beat(Signal, value)
+        if not isinstance(event, StageBeat):
+            assert event.signal_id not in signals, f"said twice: {event.signal_id}"
+            signals[event.signal_id] = value
+    return signals
 
 
 if __name__ == "__main__":
-    main()
+    with start_cluster() as cluster:
+        report(measure(cluster))

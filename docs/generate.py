@@ -40,6 +40,7 @@ from panda_streams.events import (
     Phase,
     Rejected,
     Snapshot,
+    StageBeat,
     TickBatch,
     Validated,
 )
@@ -65,8 +66,8 @@ _SIGNAL = Signal(
     intent=Intent.ENTRY,
     cause=_CAUSE,
     quote=Quote(tick=_CAUSE, price=Decimal("1390.55"), bid=Decimal("1390.50"), ask=Decimal("1390.60")),
-    producer="brain/2",
-    sequence=17,
+    producer="brain/2/Momentum_NIFTY_1",
+    sequence=(_CAUSE.offset << 16) + 1,
 )
 _FILL = Fill(
     fill_id="0c7e5b1f92a84d63a5d0e9f8b7c6a594",
@@ -81,7 +82,7 @@ _FILL = Fill(
     time=1623126846000,
     tick=TickRef(source="recording", run="5f1c9a", row=48267, shard=2, offset=1905, time=1623126846000),
 )
-_ARM = {"world": _SIGNAL.world, "namespace": "paper", "producer": "risk/paper", "sequence": 12}
+_ARM = {"world": _SIGNAL.world, "namespace": "paper", "producer": "risk", "sequence": 12}
 _PASSED = Finding(rule=Rule.POSITION_LIMIT, passed=True, value="57", limit="1000")
 _TICKS = TickBatch(
     world="sim",
@@ -103,15 +104,17 @@ EXAMPLES: dict[type, bytes] = {
         type(event): codec.encode(event)
         for event in (
             _SIGNAL,
-            Validated(**_ARM, signal=_SIGNAL, order_id=_FILL.order_id, quantity=57, rules=(_PASSED,)),
+            StageBeat(world=_SIGNAL.world, producer="brain/2", time=1623126845000),
+            Validated(**_ARM, signal=_SIGNAL, order_id=_FILL.order_id, quantity=57, time=_CAUSE.time, rules=(_PASSED,)),
             Rejected(
                 **_ARM,
                 signal=_SIGNAL,
+                time=_CAUSE.time,
                 codes=(Rule.POSITION_LIMIT,),
                 rules=(Finding(rule=Rule.POSITION_LIMIT, passed=False, value="1057", limit="1000"),),
             ),
             OrderUpdate(
-                **{**_ARM, "producer": "execution/paper/2"},
+                **{**_ARM, "producer": "execution/2"},
                 order_id=_FILL.order_id,
                 signal_id=_FILL.signal_id,
                 strategy_id=_FILL.strategy_id,
@@ -123,7 +126,7 @@ EXAMPLES: dict[type, bytes] = {
                 time=_FILL.time,
                 fill=_FILL,
             ),
-            Filled(**{**_ARM, "producer": "execution/paper/2"}, fill=_FILL),
+            Filled(**{**_ARM, "producer": "execution/2"}, fill=_FILL),
             Mark(
                 world=_SIGNAL.world,
                 namespace="paper",
@@ -131,9 +134,10 @@ EXAMPLES: dict[type, bytes] = {
                 shard=2,
                 time=1623126847000,
                 prices={"NSE:INFY": Decimal("1391.20")},
+                producer="execution/2",
             ),
             Snapshot(
-                **{**_ARM, "producer": "portfolio/paper/Momentum_NIFTY_1"},
+                **{**_ARM, "producer": "portfolio/Momentum_NIFTY_1"},
                 strategy_id=_SIGNAL.strategy_id,
                 time=1623126847000,
                 capital=Decimal(1000000),
@@ -173,6 +177,8 @@ EXAMPLES: dict[type, bytes] = {
                 lag=0,
                 events=48120,
                 last_event_time=1623126847000,
+                reached={"risk": 1623126846000, "execution": 1623126846000},
+                waiting={"risk/0": "orders.updates of execution/2"},
                 started_at=1623126000000,
                 at=1623126847400,
                 url="http://127.0.0.1:27620",
@@ -239,9 +245,13 @@ topic with its origin and the reason.
         f"### Tick\n\n{_prose(Tick)}\n\n" + _table(("place", "field", "type"), _tuple_rows(Tick)),
         _event(Beat, "A record with `kind` `beat`.\n\n"),
     ]
+    shown: set[type] = set()
     for topic, kinds in WIRE_EVENTS.items():
         name = f"&lt;ns&gt;.{topic}" if topic != "control" else "control and &lt;ns&gt;.control"
-        parts += [f"## {name}\n", *(_event(kind) for kind in kinds)]
+        parts.append(f"## {name}\n")
+        for kind in kinds:
+            parts.append(_again(kind) if kind in shown else _event(kind))
+            shown.add(kind)
     parts += ["## Health reports in Redis\n", _event(Health)]
     parts += ["## Parts of events\n", *(_event(part) for part in _PARTS)]
     parts += [f"### {enum.__name__}\n\n{_prose(enum)}\n\n{_members(enum)}" for enum in _ENUMS]
@@ -261,6 +271,11 @@ def _event(kind: type, more: str = "") -> str:
     if kind in EXAMPLES:
         text += f"\n```json\n{EXAMPLES[kind].decode()}\n```\n"
     return text
+
+
+def _again(kind: type) -> str:
+    """A class that several topics carry is described once."""
+    return f"And [{kind.__name__}](#{kind.__name__.lower()}), as above.\n"
 
 
 def _annotations(kind: type) -> Iterator[tuple[str, Any]]:

@@ -20,6 +20,7 @@ from panda_streams.domain.values import Value
 __all__ = [
     "Beat",
     "DeadLetter",
+    "END_REACH_MS",
     "Filled",
     "Health",
     "Level",
@@ -35,6 +36,10 @@ __all__ = [
     "Validated",
     "WIRE_EVENTS",
 ]
+
+
+END_REACH_MS = 60_000
+"""Event time that stays free after the end of a run; the next run in the same world begins later."""
 
 
 class Phase(StrEnum):
@@ -86,6 +91,11 @@ class Beat(Struct, frozen=True, gc=False, forbid_unknown_fields=True, tag_field=
     """Phase of the trading session."""
     end: bool = False
     """True if nothing follows from this run."""
+
+    @property
+    def reached(self) -> int:
+        """Event time up to which nothing follows: a minute more at the end of a run, so that all that waits goes on."""
+        return self.time + END_REACH_MS if self.end else self.time
 
 
 class StageBeat(Value):

@@ -17,17 +17,20 @@ from panda_streams.identity import Identity
 from panda_streams.keys import Keys
 from panda_streams.levels import Levels
 from panda_streams.mirror import Mirror
-from panda_streams.streams.health import WorkerHealth
+from panda_streams.streams.health import Health as Look
+from panda_streams.streams.health import Patience, WorkerHealth, give_up
 from panda_streams.streams.loop import AgentLoop
 
 __all__ = ["Reporter"]
 
 _INTERVAL_S = 1.0
 _ROWS_AT_ONCE = 100
+_SAYS, _BOOKS = "execution", "portfolio"
+"""The last stage of an arm passes no beat on: it has come as far as the one before it once nothing waits for it."""
 
 
 class Reporter(Service):
-    """Owns the worker's mirror and reports its health there.
+    """Owns the worker's mirror, reports its health there, and ends a worker that cannot get well.
 
     `rewrite` writes all of this worker's rows to the mirror again, one at each step of its iterator: called once its
     tables are recovered, after every change of its partitions or of a level, and after an outage of Redis.
@@ -53,6 +56,8 @@ class Reporter(Service):
         self._rewrite = rewrite
         self._due = True
         self._seen: Any = None
+        self._patience = Patience()
+        self._reached: dict[str, int] = {}
         self._started_at = _now_ms()
 
     async def on_start(self) -> None:
@@ -77,7 +82,11 @@ class Reporter(Service):
 
     async def report(self) -> None:
         """Say once how the worker is, and write its rows again if that is due."""
+        said = self._agents.reached.get(_SAYS)
         look = await self._health.look()
+        if not self._app.should_stop and (reason := self._patience.judge(look, time.monotonic())):
+            give_up(reason)
+        self._reached = self._reach(said, look)
         seen = (self._app.consumer_generation_id, self._levels.revision)
         recovered = not look.checks["recovered"] and not look.checks["flowing"]
         if recovered and (self._due or seen != self._seen):
@@ -87,6 +96,16 @@ class Reporter(Service):
         letters = self._agents.dead_letters
         dead = f"{letters} records went to the dead-letter topic since the start" if letters else ""
         self._put(state, look.ready, "; ".join(filter(None, (look.detail, dead))), look.lag)
+
+    def _reach(self, said: int | None, look: Look) -> dict[str, int]:
+        """How far each agent has come; `said` is what execution had said before the look."""
+        reached = dict(self._agents.reached)
+        if said is not None:
+            if not look.behind.intersection(self._app.agents[_BOOKS].channel.topics):
+                reached[_BOOKS] = said
+            elif _BOOKS in self._reached:
+                reached[_BOOKS] = self._reached[_BOOKS]
+        return reached
 
     async def _rewrite_all(self) -> None:
         generation = self._app.consumer_generation_id
@@ -112,7 +131,7 @@ class Reporter(Service):
             lag=lag,
             events=self._agents.events,
             last_event_time=self._agents.last_event_time,
-            reached=self._agents.reached,
+            reached=self._reached,
             waiting=self._agents.waiting,
             started_at=self._started_at,
             at=_now_ms(),

@@ -21,12 +21,12 @@ from panda_streams.errors import ServerUnreachable, StampMismatch
 from panda_streams.gateway.reader import Reader
 from panda_streams.gateway.server import STAMP_FIX
 from panda_streams.gateway.state import broker_records
-from panda_streams.gateway.views import ArmState, ProcessView, State
+from panda_streams.gateway.views import ArmState, ProcessView, StageView, State
 from panda_streams.servers import Servers, find_servers
 from panda_streams.settings import Settings, load_settings
 from panda_streams.streams.client import await_kafka
 
-__all__ = ["Problem", "Report", "StatusRow", "examine", "status"]
+__all__ = ["ArmStages", "Problem", "Report", "StatusRow", "examine", "status"]
 
 _MARKET_ZONE = ZoneInfo("Asia/Kolkata")
 _EXPECTED = ("feed", "brain", "gateway")
@@ -65,12 +65,21 @@ class StatusRow(Value):
     detail: str
 
 
+class ArmStages(Value):
+    """How far the stages of one arm have come."""
+
+    namespace: str
+    stages: tuple[StageView, ...]
+
+
 class Report(Value):
     """What `panda status --json` prints."""
 
     world: str
     ok: bool
     processes: tuple[StatusRow, ...]
+    stages: tuple[ArmStages, ...]
+    """One entry an arm that has ever reported."""
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
 
@@ -110,13 +119,22 @@ def examine(world: str, supervised: Sequence[ProcessRow] | None, state: State | 
             for strategy in state.strategies
             if strategy.state == "paused"
         ]
-    return Report(world=world, ok=not problems, processes=tuple(rows), problems=tuple(problems), notes=tuple(notes))
+    ways = [ArmStages(namespace=view.namespace, stages=view.stages) for view in (state.namespaces if state else ())]
+    return Report(
+        world=world,
+        ok=not problems,
+        processes=tuple(rows),
+        stages=tuple(way for way in ways if way.stages),
+        problems=tuple(problems),
+        notes=tuple(notes),
+    )
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: world, ok, processes, problems, notes.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as one JSON object.")
 def status(as_json: bool) -> None:
-    """Show every process: its state, mode, lag, events, restarts, and what is not well.
+    """Show every process: its state, mode, lag, events, restarts, and what is not well; and how far each stage of an
+    arm has come in event time.
 
     Exit codes: 0 all is well, 1 something is not, 2 nothing runs here, 3 Kafka or Redis does not answer. A HALTED arm
     is well, and so is a broker without an arm; a paused strategy is not.
@@ -291,12 +309,39 @@ def _print(report: Report, *, now: int) -> None:
             Text("; ".join(detail)),
         )
     console.print(table)
+    if report.stages:
+        console.print(_stages_table(report.stages))
     for note in report.notes:
         console.print(Text(f"note: {note}"))
     for problem in report.problems:
         console.print(Text(f"problem: {problem.text}", style="red"))
         console.print(Text(f"  fix: {problem.fix}"))
     console.print(Text("all is well", style="green") if report.ok else Text(f"{len(report.problems)} not well"))
+
+
+def _stages_table(ways: Sequence[ArmStages]) -> Table:
+    """A line an arm: event time of the feed, how far behind it each stage is, and what it waits for."""
+    table = Table(title="Event time", title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for name in ("arm", *(stage.stage for stage in ways[0].stages), "held up by"):
+        table.add_column(name, overflow="fold")
+    for way in ways:
+        waits: dict[str, list[str]] = {}
+        for stage in way.stages:
+            if stage.waits:
+                waits.setdefault(stage.waits, []).append(stage.stage)
+        table.add_row(
+            Text(way.namespace),
+            *(Text(_stage_time(stage)) for stage in way.stages),
+            Text("; ".join(f"{', '.join(names)}: {text}" for text, names in waits.items())),
+        )
+    return table
+
+
+def _stage_time(stage: StageView) -> str:
+    if stage.behind_ms is None:
+        return _market_time(stage.reached)
+    clock = _market_time(stage.reached).rpartition(" ")[2]
+    return f"{clock} (-{stage.behind_ms / 1000:,.0f} s)"
 
 
 def _number(number: int | None, *, grouped: bool = True) -> Text:

@@ -15,6 +15,7 @@ from panda_streams.embedded.kafka import kafka_program
 from panda_streams.embedded.processes import ProcessRow, ProcessState
 from panda_streams.embedded.redis import redis_program
 from panda_streams.embedded.supervisor import Program, Supervised, Supervisor
+from panda_streams.embedded.watchdog import Watchdog
 from panda_streams.errors import ServerUnreachable
 from panda_streams.identity import World, locked
 from panda_streams.servers import Running, Servers, clock_of, kafka_hosts, topic_prefix, write_running
@@ -46,7 +47,7 @@ async def deploy(
     """
     home = settings.home_dir
     with _the_only_one(home.path):
-        supervisor = Supervisor(home, world, changed)
+        supervisor = Supervisor(home, world, changed, Watchdog(home, world, settings.ports))
         await supervisor.start()
         try:
             servers, running = await _start_servers(settings, world, supervisor, say)

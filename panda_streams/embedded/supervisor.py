@@ -1,4 +1,4 @@
-"""Supervises processes: each is restarted alone, with backoff, and none outlives its supervisor."""
+"""Supervises processes: each is restarted alone, with backoff, killed if it hangs, and none outlives its supervisor."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from mode import Service
 
 from panda_streams.embedded.processes import ProcessRow, ProcessState, write_processes
+from panda_streams.embedded.watchdog import Watchdog
 from panda_streams.identity import Home, World
 
 __all__ = ["Program", "Supervised", "Supervisor", "die_with_parent"]
@@ -103,9 +104,10 @@ class Supervised(Service):
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
         self._state = ProcessState.STARTING
-        self._restarts = 0
+        self._starts = 0
         self._started_at: int | None = None
         self._exit_code: int | None = None
+        self._killed_for = ""
         self._ended = asyncio.Event()
         self._ended.set()
 
@@ -121,11 +123,16 @@ class Supervised(Service):
             command=self.program.command or " ".join(self.program.argv),
             pid=self._process.pid if self._process is not None and running else None,
             state=self._state,
-            restarts=self._restarts,
+            restarts=max(0, self._starts - 1),
             started_at=self._started_at,
             exit_code=self._exit_code,
             log=str(self.program.log),
         )
+
+    def kill(self, reason: str) -> None:
+        """Kill the process, which cannot end itself any more; it is started again as after any other death."""
+        self._killed_for = reason
+        self._signal(signal.SIGKILL)
 
     async def on_start(self) -> None:
         self._ended.clear()
@@ -156,6 +163,8 @@ class Supervised(Service):
             if self.should_stop:
                 return
             name, how = self.program.name, _how_it_ended(code)
+            if self._killed_for:
+                how, self._killed_for = f"was killed by its supervisor ({self._killed_for})", ""
             if code == 0 and self.program.finishes:
                 self._become(ProcessState.FINISHED, f"{name} finished")
                 return
@@ -169,7 +178,6 @@ class Supervised(Service):
             self._become(ProcessState.BACKOFF, self._with_last_lines(text) if code > 0 else text)
             await self.sleep(delay)
             delay = min(2 * delay, LONGEST_DELAY_S)
-            self._restarts += 1
 
     async def _run(self) -> int:
         """Run the process once, until it ends; return its exit code."""
@@ -187,6 +195,7 @@ class Supervised(Service):
             preexec_fn=die_with_parent(program.death_signal),
         )
         self._process = process
+        self._starts += 1
         self._started_at = time.time_ns() // 1_000_000
         if self.should_stop:  # it was stopped while the process came up
             self._signal(signal.SIGTERM)
@@ -257,13 +266,16 @@ class Supervised(Service):
 class Supervisor(Service):
     """The processes of one world: servers first, then what works on them; stopped in the opposite order.
 
-    `say` gets each change of a process as a sentence for people.
+    `say` gets each change of a process as a sentence for people. With a `watchdog` workers that hang are killed.
     """
 
     mundane_level = "debug"
 
-    def __init__(self, home: Home, world: World, say: Callable[[ProcessRow, str], None]) -> None:
+    def __init__(
+        self, home: Home, world: World, say: Callable[[ProcessRow, str], None], watchdog: Watchdog | None = None
+    ) -> None:
         super().__init__()
+        self._watchdog = watchdog
         self._home = home
         self._world = world
         self._say = say
@@ -283,6 +295,17 @@ class Supervisor(Service):
 
     async def on_start(self) -> None:
         self._write()
+        if self._watchdog is not None:
+            self.add_future(self._watch(self._watchdog))
+
+    async def _watch(self, watchdog: Watchdog) -> None:
+        while not self.should_stop:
+            await self.sleep(watchdog.limits.every_s)
+            running = {process.row.pid: process for tier in self._tiers for process in tier}
+            for pid, reason in (await watchdog.look({pid for pid in running if pid is not None})).items():
+                # Of this very life: it may have ended while it was looked at.
+                if running[pid].row.pid == pid and not self.should_stop:
+                    running[pid].kill(reason)
 
     async def on_stop(self) -> None:
         for tier in reversed(self._tiers):

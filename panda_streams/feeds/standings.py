@@ -88,13 +88,17 @@ def standing_of(last: dict[int, Last], source: str, run: str) -> dict[int, Stand
 def check_start(last: dict[int, Last], source: str, run: str, begins: int) -> None:
     """Raise PandaError if a run that begins after event time `begins` would turn a shard's time back."""
     foreign = [record.value for record in last.values() if (record.value.source, record.value.run) != (source, run)]
-    reached = max(foreign, key=lambda value: value.time, default=None)
-    if reached is not None and begins < reached.time:
+    latest = max(foreign, key=_reached, default=None)
+    if latest is not None and begins < _reached(latest):
         raise PandaError(
-            f"world {reached.world} has reached {event_clock(reached.time)} with {reached.source} {reached.run}; "
+            f"world {latest.world} has reached {event_clock(_reached(latest))} with {latest.source} {latest.run}; "
             f"{source} {run} begins before that, at {event_clock(begins)}",
             fix=f"go on with the feed that this world had, or {_FIX}",
         )
+
+
+def _reached(record: TickBatch | Beat) -> int:
+    return record.reached if isinstance(record, Beat) else record.time
 
 
 def event_clock(time: int) -> str:

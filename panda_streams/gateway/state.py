@@ -15,12 +15,14 @@ from pydantic import BaseModel, ValidationError
 
 from panda_streams.brokers.port import Broker
 from panda_streams.events import Health
+from panda_streams.gateway.stages import stages
 from panda_streams.gateway.views import (
     ArmState,
     NamespaceView,
     PortfolioView,
     PositionView,
     ProcessView,
+    StageView,
     State,
     SummaryView,
 )
@@ -123,7 +125,8 @@ def assemble(raw: Raw, world: World, installed: Mapping[str, BrokerRecord], now:
     brokers = {**installed, **{broker.namespace: broker for broker in (told.brokers if told else ())}}
     processes = _processes(raw.health, world, problems, now)
     counts = _fanout(raw.fanout, problems)
-    feed = next((view for view in processes if view.role == "feed" and view.fresh and view.state == "running"), None)
+    feeds, brains = ([view for view in processes if view.role == role] for role in ("feed", "brain"))
+    feed = next((view for view in feeds if view.fresh and view.state == "running"), None)
 
     views: list[NamespaceView] = []
     portfolios: dict[str, tuple[PortfolioView, ...]] = {}
@@ -133,7 +136,8 @@ def assemble(raw: Raw, world: World, installed: Mapping[str, BrokerRecord], now:
         reports = [view for view in processes if view.namespace == namespace]
         risk = _read(RiskRecord, Keys(namespace).risk, arm.risk, problems)
         books = _portfolios(namespace, arm, world, reports, feed, problems, now)
-        view = _namespace(namespace, brokers.get(namespace), told, reports, risk, books, counts)
+        way = stages(feeds, brains, reports)
+        view = _namespace(namespace, brokers.get(namespace), told, reports, risk, books, counts, way)
         views.append(view)
         portfolios[namespace] = books
         found = (
@@ -277,6 +281,7 @@ def _namespace(
     risk: RiskRecord | None,
     books: tuple[PortfolioView, ...],
     counts: dict[str, int] | None,
+    way: tuple[StageView, ...],
 ) -> NamespaceView:
     running = [view for view in reports if view.fresh and view.state != "stopped"]
     arm = ArmState.STOPPED if reports or risk or books else ArmState.NONE
@@ -306,6 +311,7 @@ def _namespace(
         strategies=tuple(
             strategy.strategy_id for strategy in (told.strategies if told else ()) if namespace in strategy.brokers
         ),
+        stages=way,
         last_event_time=max((time for time in times if time is not None), default=None),
         at=max(words, default=None),
         reason=_reason(arm, broker, reports, books),

@@ -14,6 +14,7 @@ __all__ = [
     "PortfolioView",
     "PositionView",
     "ProcessView",
+    "StageView",
     "State",
     "SummaryView",
 ]
@@ -76,6 +77,19 @@ class SummaryView(Value):
     """Why a figure is absent; empty if none is."""
 
 
+class StageView(Value):
+    """How far one stage of an arm has come: feed, brain, risk, execution or portfolio."""
+
+    stage: str
+    reached: int | None
+    """Event time up to which all of its workers have done their part, no later than the feed; None if not known."""
+    behind_ms: int | None
+    """Event time from there to the feed; None if either is not known, and for the feed itself."""
+    waits: str
+    """What holds it up: the streams whose beat its next record waits for, or a process that is not well; empty if
+    nothing does."""
+
+
 class NamespaceView(Value):
     """One broker account, whether or not an arm trades it."""
 
@@ -100,6 +114,8 @@ class NamespaceView(Value):
     recent_refusals: tuple[Refusal, ...]
     strategies: tuple[str, ...]
     """Strategies that list this broker."""
+    stages: tuple[StageView, ...]
+    """The way of an event to its books, in order; empty if no arm has ever reported."""
     last_event_time: int | None
     at: int | None
     """When its arm last said anything."""

@@ -11,7 +11,7 @@ from panda_streams.errors import SettingsError
 
 __all__ = ["check_versions", "mend_recovery"]
 
-_TESTED = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1"}
+_TESTED = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0", "rocksdict": "0.3.29"}
 
 
 def check_versions() -> None:

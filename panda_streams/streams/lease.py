@@ -4,7 +4,7 @@ A process that was suspended for longer than the group's session wakes up with r
 rows over those of its successor. So it writes only while the group's last word is young. The clock counts the time
 in which the machine was asleep, too.
 
-Relies on `GroupCoordinator._do_heartbeat` of aiokafka 0.14. Not needed any more once Faust or aiokafka tells when the
+Relies on `GroupCoordinator._do_heartbeat` and `_rejoin_needed_fut` of aiokafka 0.14.0. Not needed any more once Faust or aiokafka tells when the
 last heartbeat that the group accepted was sent.
 """
 
@@ -68,6 +68,10 @@ class Lease:
             accepted = await heartbeat(coordinator)
             if accepted:
                 lease.renew(sent)
+                if coordinator._rejoin_needed_fut.done():
+                    # The group is rebalancing, and waits for this member only so long: an event loop that is blocked
+                    # hears of it here, in the consumer's thread, before it hears of it by itself.
+                    lease.revoked()
             return accepted
 
         GroupCoordinator._do_heartbeat = _do_heartbeat

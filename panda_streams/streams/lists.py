@@ -8,6 +8,7 @@ hands out lists itself, without acknowledging them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,10 @@ from panda_streams.streams.inputs import Received
 
 __all__ = ["Delivery", "ListConsumer", "ListTopic", "RecordList", "install"]
 
+_FETCH_WAIT_MS = 50
+"""A fetch without data waits this long at the broker. One fetch is on its way at a time, and a partition that was not
+part of it waits for its end; Faust's own 1,500 ms would hold up agents that wait for each other."""
+_HELD_LOOK_S = 0.02
 _QUEUED_LISTS = 16
 """Lists that Faust may queue for an agent, which takes each at once."""
 
@@ -56,6 +61,15 @@ class ListTopic(Topic):
         self.decode = decode
 
 
+class _Thread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, with a shorter wait at the broker."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
+        return consumer
+
+
 class ListConsumer(driver.Consumer):
     """Faust's consumer, with lists for the topics of `listed`.
 
@@ -73,11 +87,20 @@ class ListConsumer(driver.Consumer):
         self._held: set[TP] = set()
         super().__init__(*args, **kwargs)
 
+    def _new_consumer_thread(self) -> Any:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
     # Delivery
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109  Faust's own
         if active_partitions is not None and self._held:
+            # Nothing wakes this call when a partition is let go: look again soon.
             active_partitions = active_partitions - self._held
+            timeout = min(timeout, _HELD_LOOK_S)
+            if not active_partitions:
+                # To aiokafka an empty set means every partition.
+                await asyncio.sleep(timeout)
+                return {}
         fetched = await super()._getmany(active_partitions, timeout)
         for place, records in fetched.items():
             if place.topic in self.listed and records:

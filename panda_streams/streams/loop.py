@@ -390,12 +390,13 @@ class _Runner:
             await self._loop.licensed(self)
         if self.agent.outbox and batch.rows is not None:
             await self._write(batch.rows)
-        if batch.outputs:
-            sent = await self._sender.send(batch.outputs)
+        # The beat follows the outputs in each partition's log, which is all that its readers need.
+        beat = self.task.beat(time.monotonic())
+        if batch.outputs or beat:
+            sent = await self._sender.send([*batch.outputs, *beat])
             probe(name, "sent")
             await asyncio.gather(*sent)
             probe(name, "said")
-        await self._beat()
         if not self.agent.outbox and batch.rows is not None:
             await self._loop.licensed(self)
             await self._write(batch.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
@@ -101,6 +102,14 @@ class PandaWorker(faust.Worker):
         super().on_setup_root_logger(logger, level)
         for handler in logger.handlers:
             handler.addFilter(_Calm())
+
+    async def _sentinel_task(self) -> None:
+        """mode sleeps here for a second at every stop, though its services have ended."""
+
+    def _gather_all(self) -> None:
+        """mode waits up to a second more here, for tasks that nobody stops."""
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
 
     def execute_from_commandline(self) -> NoReturn:
         preflight = type(self).preflight

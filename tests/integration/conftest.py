@@ -1,4 +1,7 @@
-"""Fixtures for tests with real servers and processes: `servers`, `world`, `spawn`, and `free_port_base`."""
+"""Fixtures for tests with real servers and processes: `servers`, `world`, `spawn`, and `free_port_base`.
+
+`fresh_world` and `spawning` are the two of them in the middle for a test, or a module's tests, with several worlds.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,7 +28,7 @@ from panda_streams.embedded.kafka import kafka_program
 from panda_streams.embedded.redis import redis_program
 from panda_streams.embedded.supervisor import Program, die_with_parent
 from panda_streams.identity import Home, Ports, World
-from panda_streams.servers import Servers, topic_prefix
+from panda_streams.servers import Servers, clock_of, topic_prefix
 from panda_streams.settings import Settings
 
 _ROOT = Path(__file__).parents[2]
@@ -131,20 +135,34 @@ def servers(tmp_path_factory: pytest.TempPathFactory, project_home: Home) -> Ite
 
 
 @pytest.fixture
-def world(servers: SessionServers, tmp_path: Path) -> Iterator[FreshWorld]:
-    """A fresh world; its topics are deleted afterwards."""
-    name = f"replay:t{os.urandom(5).hex()}"
+def world(request: pytest.FixtureRequest, servers: SessionServers, tmp_path: Path) -> Iterator[FreshWorld]:
+    """A fresh world on its default clock, or on the one of an indirect parameter; its topics are deleted afterwards."""
+    with fresh_world(servers, tmp_path, clock=getattr(request, "param", None)) as world:
+        yield world
+
+
+@contextmanager
+def fresh_world(
+    servers: SessionServers, directory: Path, *, name: str | None = None, clock: str | None = None
+) -> Iterator[FreshWorld]:
+    """A fresh world with its home in `directory`. Worlds of one `name` say the same things, and never meet."""
+    unique = f"t{os.urandom(5).hex()}"
+    name = name or f"replay:{unique}"
     env = {
         **clean_environment(),
-        "PANDA_HOME": str(tmp_path / "home"),
+        "PANDA_HOME": str(directory / "home"),
         "PANDA_WORLD": name,
+        "PANDA_TOPIC_PREFIX": f"{unique}.",
         "PANDA_PORT_BASE": str(_free_port_base()),
         "KAFKA_BROKER_URL": f"kafka://{servers.kafka}",
         "REDIS_URL": f"redis://127.0.0.1:{servers.redis_port}/{next(_redis_databases)}",
+        **({"PANDA_CLOCK": clock} if clock else {}),
     }
-    settings = given_settings(env)
-    prefix = topic_prefix(settings, World(name), given=True)
-    yield FreshWorld(name, env, settings, Servers(World(name), servers.kafka, env["REDIS_URL"], prefix))
+    settings, own = given_settings(env), World(name)
+    prefix = topic_prefix(settings, own, given=True)
+    yield FreshWorld(
+        name, env, settings, Servers(own, servers.kafka, env["REDIS_URL"], prefix, clock_of(settings, own))
+    )
     asyncio.run(_delete_topics(servers.kafka, prefix))
 
 
@@ -152,20 +170,27 @@ def world(servers: SessionServers, tmp_path: Path) -> Iterator[FreshWorld]:
 def spawn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Spawned]]:
     """`spawn(command, env=…)` starts a process, by default with the environment of the test's `world`.
 
-    All that it started is ended at the end of the test (SIGTERM, SIGKILL after 20 s); the tail of each log is shown
-    if the test failed. `panda`, `faust` and `python` are those of this environment.
+    `panda`, `faust` and `python` are those of this environment.
+    """
+    with spawning(tmp_path, lambda: request.getfixturevalue("world").env) as spawn:
+        yield spawn
+
+
+@contextmanager
+def spawning(directory: Path, default_env: Callable[[], Mapping[str, str]]) -> Iterator[Callable[..., Spawned]]:
+    """Give a `spawn(command, env=…, cwd=…)`; all that it started is ended in the end (SIGTERM, SIGKILL after 20 s).
+
+    The tail of each log is shown if the test failed.
     """
     started: list[Spawned] = []
 
     def start(command: list[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Spawned:
-        if env is None:
-            env = request.getfixturevalue("world").env
-        log = tmp_path / f"{len(started)}-{Path(command[0]).name}.log"
+        log = directory / f"{len(started)}-{Path(command[0]).name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
-                env=env,
-                cwd=cwd or tmp_path,
+                env=default_env() if env is None else env,
+                cwd=cwd or directory,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -175,17 +200,20 @@ def spawn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
         started.append(Spawned(process, log))
         return started[-1]
 
-    yield start
-    for one in started:
-        one.process.terminate()
-    for one in started:
-        try:
-            one.process.wait(20)
-        except subprocess.TimeoutExpired:
-            one.kill()
-        # pytest shows what a failed test printed.
-        print(f"--- {one.process.args} (exit code {one.process.returncode}), tail of {one.log}")
-        print("\n".join(one.output().splitlines()[-40:]))
+    try:
+        yield start
+    finally:
+        for one in started:
+            one.process.send_signal(signal.SIGCONT)
+            one.process.terminate()
+        for one in started:
+            try:
+                one.process.wait(20)
+            except subprocess.TimeoutExpired:
+                one.kill()
+            # pytest shows what a failed test printed.
+            print(f"--- {one.process.args} (exit code {one.process.returncode}), tail of {one.log}")
+            print("\n".join(one.output().splitlines()[-40:]))
 
 
 def clean_environment() -> dict[str, str]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,14 +44,25 @@ def read_topic(kafka: str, topic: str) -> list[Line]:
     return asyncio.run(read())
 
 
+def is_beat(value: bytes) -> bool:
+    """Whether a record only says how far its writer has come; such records are on signals.raw and behind it."""
+    return value.startswith(b'{"kind":"beat"')
+
+
 def write_record(kafka: str, topic: str, key: bytes, value: bytes, partition: int | None = None) -> None:
     """Append one record, as any other program could."""
+    write_records(kafka, topic, [(key, value, partition)])
+
+
+def write_records(kafka: str, topic: str, records: Iterable[tuple[bytes | None, bytes, int | None]]) -> None:
+    """Append records of (key, value, partition or None), and return once all are acknowledged."""
 
     async def write() -> None:
         producer = AIOKafkaProducer(bootstrap_servers=kafka)
         await producer.start()
         try:
-            await producer.send_and_wait(topic, value, key=key, partition=partition)
+            sent = [await producer.send(topic, value, key=key, partition=number) for key, value, number in records]
+            await asyncio.gather(*sent)
         finally:
             await producer.stop()
 

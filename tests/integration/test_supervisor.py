@@ -15,7 +15,8 @@ import pytest
 from panda_streams.embedded import supervisor as module
 from panda_streams.embedded.processes import ProcessRow, ProcessState, read_processes
 from panda_streams.embedded.supervisor import Program, Supervised, Supervisor
-from panda_streams.identity import Home, World
+from panda_streams.embedded.watchdog import Limits, Watchdog
+from panda_streams.identity import Home, Ports, World
 from tests.polling import eventually, eventually_async
 
 pytestmark = pytest.mark.integration
@@ -31,9 +32,9 @@ class Supervision:
         self.said: list[str] = []
         self.states: list[tuple[str, ProcessState]] = []
 
-    def of(self, scenario: Callable[[Supervisor], Awaitable[None]]) -> None:
+    def of(self, scenario: Callable[[Supervisor], Awaitable[None]], watchdog: Watchdog | None = None) -> None:
         async def run() -> None:
-            supervisor = Supervisor(self.home, SIM, self._changed)
+            supervisor = Supervisor(self.home, SIM, self._changed, watchdog)
             await supervisor.start()
             try:
                 await scenario(supervisor)
@@ -222,6 +223,87 @@ def test_processes_json_tells_every_process_as_it_is(supervision: Supervision) -
     assert abs(runs.started_at / 1000 - time.time()) < 60
     assert runs.log == str(supervision.home.logs(SIM) / "runs.log")
     assert (fails.state, fails.exit_code, fails.pid) == (ProcessState.FAILED, 2, None)
+
+
+_WORKER = """
+import asyncio, os, sys
+from pathlib import Path
+from aiohttp import web
+from panda_streams.identity import Home, Identity, Ports, Role, World
+
+async def main():
+    identity = Identity(Role.BRAIN, None, 0, World("sim"), Home(Path(sys.argv[1])), Ports(int(sys.argv[2])), "")
+
+    async def ready(request):
+        return web.json_response({"checks": {"stalled": os.environ.get("STALL", "")}})
+
+    app = web.Application()
+    app.router.add_get("/ready/", ready)
+    with identity.lock():
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", identity.web_port).start()
+        print("serving", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+"""What a supervisor sees of a worker: its identity's lock and its readiness page."""
+
+
+class Worker:
+    """The command of such a worker, and a watchdog that is quick to kill it."""
+
+    def __init__(self, supervision: Supervision, port_base: int) -> None:
+        home = supervision.home
+        self.command = f"exec {sys.executable} -c '{_WORKER}' {home.path} {port_base}"
+        self.watchdog = Watchdog(
+            home, SIM, Ports(port_base), Limits(silent_s=0.5, start_s=2.0, every_s=0.05, answer_s=0.2)
+        )
+
+    async def serving(self, process: Supervised, *, restarts: int) -> int:
+        """Wait until its page is up, and return its pid."""
+
+        async def check() -> bool:
+            return process.row.restarts == restarts and "serving" in process.last_lines
+
+        await eventually_async(check, timeout_s=30, what=f"the worker serves after {restarts} restarts")
+        assert process.row.pid is not None
+        return process.row.pid
+
+
+def test_a_worker_that_hangs_is_killed_and_started_again_alone(supervision: Supervision, free_port_base: int) -> None:
+    worker = Worker(supervision, free_port_base)
+
+    async def scenario(supervisor: Supervisor) -> None:
+        brain, other = await supervisor.run(
+            [supervision.program("brain", worker.command), supervision.program("other", "exec sleep 100")]
+        )
+        first, beside = await worker.serving(brain, restarts=0), other.row.pid
+        os.kill(first, signal.SIGSTOP)
+        second = await worker.serving(brain, restarts=1)
+        assert second != first
+        assert brain.row.exit_code == -signal.SIGKILL
+        assert (other.row.pid, other.row.restarts) == (beside, 0)
+
+    supervision.of(scenario, worker.watchdog)
+
+    assert any("brain was killed by its supervisor (its page has" in text for text in supervision.said)
+
+
+def test_a_worker_that_reports_a_stall_is_killed_and_started_again(
+    supervision: Supervision, free_port_base: int
+) -> None:
+    worker = Worker(supervision, free_port_base)
+
+    async def scenario(supervisor: Supervisor) -> None:
+        command = f"STALL='commits stand still on in-0' {worker.command}"
+        [brain] = await supervisor.run([supervision.program("brain", command)])
+        await until(brain, ProcessState.BACKOFF)
+
+    supervision.of(scenario, worker.watchdog)
+
+    assert any("killed by its supervisor (commits stand still on in-0)" in text for text in supervision.said)
 
 
 _SUPERVISOR = """

@@ -17,9 +17,9 @@ from panda_streams.domain.ticks import Tick
 from panda_streams.events import Beat, Phase, TickBatch
 from panda_streams.identity import Home
 from panda_streams.servers import read_running
-from panda_streams.worlds import prepare
+from panda_streams.worlds import enter, prepare
 from tests.integration.conftest import FreshWorld, Spawned, clean_environment
-from tests.integration.reading import get, read_topic, write_record
+from tests.integration.reading import get, read_topic, write_record, write_records
 from tests.polling import eventually
 
 pytestmark = pytest.mark.integration
@@ -68,23 +68,36 @@ ACCOUNT = '  {broker}: {{capital: "100000", share_of_capital: "0.1", max_positio
 
 
 class Market:
-    """Publishes ticks of one share on its shard, as a feed would."""
+    """Publishes a tick of one share on its shard each second, and beats on all, as a feed would."""
 
     def __init__(self, world: FreshWorld) -> None:
         self.world, self.count = world, 0
+        self._sequences = [0] * world.settings.partitions
+        self._beat(T0 - 1000)
 
     def tick(self, price: int) -> None:
         at = T0 + self.count * 1000
         tick = Tick(INFY, price, None, None, None, None, at, self.count)
-        self._send(encode_batch(TickBatch(self.world.name, "test", "1", 2 * self.count, at, (tick,))))
-        self._send(encode_beat(Beat(self.world.name, "test", "1", 2 * self.count + 1, at, Phase.OPEN)))
+        batch = TickBatch(self.world.name, "test", "1", self._number(SHARD), at, (tick,))
+        self._send([(SHARD, encode_batch(batch))])
+        self._beat(at)
         self.count += 1
 
     def raw(self, value: bytes) -> None:
-        self._send(value)
+        self._send([(SHARD, value)])
 
-    def _send(self, value: bytes) -> None:
-        write_record(self.world.servers.kafka, f"{self.world.servers.prefix}market.ticks", b"3", value, SHARD)
+    def _beat(self, at: int) -> None:
+        shards = range(len(self._sequences))
+        beats = [Beat(self.world.name, "test", "1", self._number(shard), at, Phase.OPEN) for shard in shards]
+        self._send([(shard, encode_beat(beat)) for shard, beat in enumerate(beats)])
+
+    def _number(self, shard: int) -> int:
+        self._sequences[shard] += 1
+        return self._sequences[shard] - 1
+
+    def _send(self, records: list[tuple[int, bytes]]) -> None:
+        topic = f"{self.world.servers.prefix}market.ticks"
+        write_records(self.world.servers.kafka, topic, [(b"3", value, shard) for shard, value in records])
 
 
 @pytest.fixture
@@ -105,9 +118,9 @@ def flip(world: FreshWorld, tmp_path: Path) -> Callable[..., None]:
 
 
 def topic(world: FreshWorld, name: str) -> list[dict[str, Any]]:
-    """The readable records of a topic."""
+    """The readable records of a topic, beats apart."""
     lines = read_topic(world.servers.kafka, f"{world.servers.prefix}{name}")
-    return [event for line in lines if (event := _json(line.value))]
+    return [event for line in lines if (event := _json(line.value)) and event["kind"] != "beat"]
 
 
 def port(world: FreshWorld, offset: int) -> str:
@@ -156,7 +169,7 @@ def test_bad_records_and_a_raising_strategy_stop_nothing(
     assert letters("paper") == expected
     assert letters("brain") == {"market.ticks"}
     letter = next(one for one in topic(world, "brain.dlq") if one["topic"].endswith("market.ticks"))
-    assert (letter["partition"], letter["offset"]) == (SHARD, 2)
+    assert (letter["partition"], letter["offset"]) == (SHARD, 3)
     assert "not a tick batch" in letter["reason"]
 
     made = [one["strategy_id"] for one in topic(world, "paper.signals.raw")]
@@ -269,14 +282,15 @@ def test_a_worker_of_another_world_refuses_to_start(world: FreshWorld, spawn: Ca
 
 def test_a_data_directory_of_another_kafka_is_refused(world: FreshWorld, spawn: Callable[..., Spawned]) -> None:
     asyncio.run(prepare(world.settings, world.servers))
-    stamp = {"world": world.name, "clock": "wall", "kafka": "another-cluster", "prefix": world.servers.prefix}
+    stamp = asyncio.run(enter(world.settings, world.servers))
     directory = Path(world.env["PANDA_HOME"]) / "worlds" / world.name.replace(":", "-") / "data" / "brain-0"
     directory.mkdir(parents=True)
-    (directory / "stamp.json").write_text(json.dumps(stamp))
+    (directory / "stamp.json").write_text(stamp.model_copy(update={"kafka": "another-cluster"}).model_dump_json())
 
     brain = spawn(WORKER)
 
     assert brain.wait(30) == 5, brain.output()
+    assert "kafka is 'another-cluster'" in brain.output()
     assert "move" in brain.output()
 
 

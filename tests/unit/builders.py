@@ -7,7 +7,7 @@ from decimal import Decimal
 from panda_streams.domain.orders import Fill
 from panda_streams.domain.signals import Intent, Quote, Side, Signal, identify
 from panda_streams.domain.ticks import Tick, TickRef
-from panda_streams.events import TickBatch
+from panda_streams.events import StageBeat, TickBatch
 
 INFY = "NSE:INFY"
 T0 = 1_623_123_900_000
@@ -21,6 +21,10 @@ def a_tick(price: int = 140_000, *, row: int = 0, time: int = T0, instrument: st
 
 def a_batch(*ticks: Tick, sequence: int = 0, depth_line: bytes | None = None) -> TickBatch:
     return TickBatch("sim", "sim", "1", sequence, max(tick.time for tick in ticks), ticks, depth_line)
+
+
+def a_beat(producer: str, time: int = T0) -> StageBeat:
+    return StageBeat(world="sim", producer=producer, time=time)
 
 
 def a_ref(*, row: int = 0, offset: int = 0, time: int = T0, shard: int = 0) -> TickRef:
@@ -50,7 +54,7 @@ def a_signal(
         intent=intent,
         cause=cause,
         quote=quote,
-        producer="brain/0",
+        producer=f"brain/{cause.shard}/{strategy_id}",
         sequence=sequence,
     )
 

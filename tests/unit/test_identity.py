@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from panda_streams.errors import AlreadyRunning, SettingsError
-from panda_streams.identity import INSTANCES, Home, Identity, Ports, Role, World, check_namespace, locked
+from panda_streams.identity import INSTANCES, Clock, Home, Identity, Ports, Role, World, check_namespace, locked
 from panda_streams.keys import Keys
 from panda_streams.topics import Topics
 
@@ -89,6 +89,10 @@ def test_every_recording_has_a_world_of_its_own(name):
 
 def test_only_live_is_not_simulated():
     assert [World(name).simulated for name in ("sim", "replay:june", "live")] == [True, True, False]
+
+
+def test_only_live_has_the_clock_of_the_wall_by_itself():
+    assert [World(name).clock for name in ("sim", "replay:june", "live")] == [Clock.REPLAY, Clock.REPLAY, Clock.WALL]
 
 
 @given(st.integers(1024, 32547), st.integers(0, 20), st.integers(0, INSTANCES - 1))

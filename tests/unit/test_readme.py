@@ -21,6 +21,7 @@ from panda_streams.gateway.server import Gateway
 from panda_streams.identity import World
 from panda_streams.instrument_files import load_instruments
 from panda_streams.settings import Settings
+from panda_streams.streams.health import EXIT_UNWELL
 from panda_streams.streams.loop import EXIT_BROKEN
 from tests.unit.builders import INFY, T0, a_ref, a_tick
 
@@ -152,7 +153,7 @@ def test_the_table_of_exit_codes_has_every_code():
         for more in error.__subclasses__():
             yield from codes(more)
 
-    assert named == {0, EXIT_BROKEN, *codes(PandaError)}
+    assert named == {0, EXIT_BROKEN, EXIT_UNWELL, *codes(PandaError)}
 
 
 @pytest.mark.parametrize("page", dict.fromkeys(_PAGES))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from panda_streams import reporting
 from panda_streams.codec import decode, encode
 from panda_streams.events import Health, Level
 from panda_streams.identity import Home, Identity, Ports, Role, World
@@ -24,17 +28,18 @@ class Worker:
 
     def __init__(self, tmp_path: Path, namespace: str | None = None) -> None:
         self.seen, self.levels, self.mirror, self.rewrites = Look(WELL), Levels(), FakeMirror(), 0
-        self.app: Any = SimpleNamespace(consumer_generation_id=1)
+        self.app: Any = SimpleNamespace(consumer_generation_id=1, should_stop=False)
         self.scope = namespace or "brain"
         role = Role.ARM if namespace else Role.BRAIN
         identity = Identity(role, namespace, 0, World("sim"), Home(tmp_path), Ports(20_000), "")
-        loop: Any = SimpleNamespace(events=0, last_event_time=None, dead_letters=0)
+        loop: Any = SimpleNamespace(events=0, last_event_time=None, dead_letters=0, reached={}, waiting={})
         self.loop = loop
         mirror: Any = self.mirror
         self.reporter = Reporter(self.app, identity, mirror, self, loop, self.levels, self.rewrite)  # type: ignore[arg-type]
 
-    def rewrite(self) -> None:
+    def rewrite(self) -> Iterable[None]:
         self.rewrites += 1
+        return ()
 
     def set(self, scope: str, setting: str, value: str) -> None:
         level = Level(world="sim", scope=scope, setting=setting, value=value, who="me", at=0, reason="")
@@ -90,3 +95,43 @@ def test_dead_letters_are_counted_where_people_look(tmp_path: Path) -> None:
     worker.loop.dead_letters = 3
 
     assert worker.report().detail == "3 records went to the dead-letter topic since the start"
+
+
+def test_the_books_have_come_as_far_as_execution_once_nothing_waits_for_them(tmp_path: Path) -> None:
+    arm = Worker(tmp_path, "paper")
+    arm.app.agents = {"portfolio": SimpleNamespace(channel=SimpleNamespace(topics=["fills", "marks"]))}
+    booked = []
+
+    for said, behind in ((1000, {"marks"}), (2000, {"ticks"}), (3000, {"fills"}), (4000, set())):
+        arm.loop.reached = {"execution": said}
+        arm.seen = Look(WELL, 0, frozenset(behind))
+        booked.append(arm.report().reached.get("portfolio"))
+
+    assert booked == [None, 2000, 2000, 4000]
+
+
+def test_a_worker_that_stops_says_where_it_stood(tmp_path: Path) -> None:
+    brain = Worker(tmp_path)
+    brain.loop.reached = {"strategy": 7000}
+    brain.report()
+    brain.loop.reached = {}
+
+    asyncio.run(brain.reporter.on_stop())
+
+    assert decode(Health, brain.mirror.values["brain:health:0"]).reached == {"strategy": 7000}
+
+
+@pytest.mark.parametrize(("stopping", "given_up"), [(False, ["it died"]), (True, [])])
+def test_a_worker_that_cannot_get_well_gives_up_unless_it_is_being_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopping: bool, given_up: list[str]
+) -> None:
+    reasons: list[str] = []
+    monkeypatch.setattr(reporting, "give_up", reasons.append)
+    brain = Worker(tmp_path)
+    brain.app.should_stop = stopping
+    brain.seen = Look(WELL | {"coordinator": "it died"})
+
+    brain.report()
+    brain.report()
+
+    assert reasons == given_up

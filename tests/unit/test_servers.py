@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from panda_streams.errors import SettingsError
-from panda_streams.identity import Home, Role
+from panda_streams.identity import Clock, Home, Role
 from panda_streams.servers import (
     Running,
     find_servers,
@@ -38,8 +38,14 @@ def settings(home: Home, **variables: str) -> Settings:
     return Settings.model_validate({"PANDA_HOME": str(home.path), **variables})
 
 
-def running(pid: int | None = None, *, world: str = "sim", redis: str = "redis://127.0.0.1:2/0") -> Running:
-    return Running(pid or os.getpid(), world, "127.0.0.1:1", redis, "")
+def running(
+    pid: int | None = None,
+    *,
+    world: str = "sim",
+    redis: str = "redis://127.0.0.1:2/0",
+    clock: Clock = Clock.REPLAY,
+) -> Running:
+    return Running(pid or os.getpid(), world, "127.0.0.1:1", redis, "", clock)
 
 
 def dead_pid() -> int:
@@ -92,6 +98,33 @@ def test_an_unreadable_record_of_a_deployment_is_ignored(home, text):
     home.running.write_text(text)
 
     assert read_running(home) is None
+
+
+def test_a_process_has_the_clock_of_the_running_deployment(home):
+    write_running(home, running(clock=Clock.WALL))
+
+    assert find_servers(settings(home)).clock is Clock.WALL
+
+
+def test_a_clock_that_is_set_is_taken_at_its_word_so_that_the_stamp_can_refuse_it(home):
+    write_running(home, running(clock=Clock.WALL))
+
+    assert find_servers(settings(home, PANDA_CLOCK="replay")).clock is Clock.REPLAY
+
+
+@pytest.mark.parametrize(("world", "clock"), [("sim", "replay"), ("replay:june", "replay"), ("live", "wall")])
+def test_a_world_on_given_servers_has_the_clock_of_its_kind_unless_one_is_set(home, world, clock):
+    given = {"KAFKA_BROKER_URL": "kafka://given:9092", "REDIS_URL": "redis://given/3", "PANDA_WORLD": world}
+
+    assert find_servers(settings(home, **given)).clock is Clock(clock)
+    assert find_servers(settings(home, **given, PANDA_CLOCK="wall")).clock is Clock.WALL
+
+
+def test_nobody_can_wait_in_the_world_live(home):
+    given = {"KAFKA_BROKER_URL": "kafka://given:9092", "REDIS_URL": "redis://given/3", "PANDA_WORLD": "live"}
+
+    with pytest.raises(SettingsError, match="PANDA_CLOCK=replay, but the world is live"):
+        find_servers(settings(home, **given, PANDA_CLOCK="replay"))
 
 
 def test_a_missing_redis_is_named(home):

@@ -54,6 +54,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
         ("PANDA_PORT_BASE", "65000"),
         ("PANDA_PORT_BASE", "27600.5"),
         ("PANDA_INSTANCE", "first"),
+        ("PANDA_CLOCK", "event"),
         ("PANDA_PAPER_SLIPPAGE", "1.5"),
         ("PANDA_PAPER_CHARGE_RATE", "-0.1"),
         ("PANDA_SIM_RATE", "0"),

@@ -64,3 +64,8 @@ const CLOCK = new Intl.DateTimeFormat("en-GB", {
 export function marketTime(ms) {
   return `${CLOCK.format(new Date(ms))} IST`;
 }
+
+/** The time of day of such a moment: "09:15:00". */
+export function clockTime(ms) {
+  return CLOCK.format(new Date(ms)).slice(-8);
+}

@@ -1,6 +1,6 @@
 // The page: draws the state that the gateway sends. Whatever came from outside is set as text, never as HTML.
 
-import { ago, count, marketTime, money, signOf } from "/amounts.js";
+import { ago, clockTime, count, marketTime, money, signOf } from "/amounts.js";
 
 const POLL_MS = 2000;
 const FRESH_MS = 10000;
@@ -102,6 +102,20 @@ function armLine(view) {
     el("small", null, view.reason, view.at === null ? "" : "; last heard of ", view.at === null ? null : age(view.at), view.at === null ? "" : " ago"));
 }
 
+/** The way of an event to the books: how far each stage has come, behind the feed, and what holds it up. */
+function stages(view) {
+  if (!view.stages.length) return null;
+  const waits = new Map();
+  for (const { stage, waits: what } of view.stages) if (what) waits.set(what, [...(waits.get(what) ?? []), stage]);
+  return el("section", { class: "way", "aria-label": "Event time of each stage" },
+    el("ol", { class: "stages" }, view.stages.map((stage) => el("li", { "data-key": stage.stage, class: stage.waits && !(stage.behind_ms < FRESH_MS) ? "waits" : null },
+      el("span", { class: "stage" }, stage.stage),
+      stage.reached === null ? absent(stage.waits || "no beat yet")
+        : el("span", { title: marketTime(stage.reached) }, clockTime(stage.reached)),
+      el("span", { class: "behind" }, stage.behind_ms === null ? "" : `${stage.behind_ms < 1000 ? "" : "\u2212"}${ago(stage.behind_ms)}`)))),
+    [...waits].map(([what, names]) => el("p", { class: "why" }, `${names.join(", ")}: ${what}`)));
+}
+
 function totals(view) {
   const sum = view.summary;
   const reason = sum.reason || view.reason;
@@ -180,6 +194,7 @@ function drawNamespaces(page) {
         el("h2", null, view.title, view.title.toLowerCase() === view.namespace ? null : el("small", null, view.namespace)),
         el("span", { class: "badge" }, view.live ? "LIVE" : "PAPER")),
       armLine(view),
+      stages(view),
       view.arm === "none" ? null : totals(view),
       names.length ? names.map((name) => strategy(view, name, books.get(name), configs.get(name)))
         : el("p", { class: "quiet" }, "No strategy lists this broker."),

@@ -1,9 +1,7 @@
-"""Hand-written stand-ins for what an agent touches: a table, the loop's sends, the log and the mirror."""
+"""Hand-written stand-ins for what an agent touches besides its rows: its configuration and the mirror."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,70 +9,10 @@ from agents.context import Context
 from panda_streams.domain.instruments import Instrument, InstrumentKind, Instruments
 from panda_streams.identity import Home, Identity, Ports, Role, World
 from panda_streams.levels import Levels
-from panda_streams.streams.loop import Output, Record
 from panda_streams.topics import Topics
 from strategies.config import StrategyConfig
 
 TICKS = "market.ticks"
-
-
-class FakeTable:
-    """A table in a dict."""
-
-    def __init__(self) -> None:
-        self.stored: dict[bytes, bytes] = {}
-        self.unacknowledged = 0
-
-    def get(self, key: bytes) -> bytes | None:
-        return self.stored.get(key)
-
-    def __setitem__(self, key: bytes, value: bytes) -> None:
-        self.stored[key] = value
-
-    def rows(self) -> Iterator[tuple[bytes, bytes]]:
-        yield from list(self.stored.items())
-
-    async def acknowledged(self) -> None:
-        return None
-
-
-class FakeLoop:
-    """Keeps what was sent; `crash_before`, "row" or "outputs", ends the next step there, as a kill would."""
-
-    def __init__(self) -> None:
-        self.sent: list[Output] = []
-        self.crash_before = ""
-        self.log = logging.getLogger("test")
-
-    async def send(self, outputs: Sequence[Output]) -> None:
-        if outputs and self.crash_before == "outputs":
-            raise InterruptedError("killed before the outputs")
-        self.sent += outputs
-
-    async def write(self, table: FakeTable, rows: Mapping[bytes, bytes]) -> None:
-        if self.crash_before == "row":
-            raise InterruptedError("killed before the row")
-        table.stored.update(rows)
-
-    def to(self, topic: str) -> list[Output]:
-        return [output for output in self.sent if output.topic == topic]
-
-
-class FakeReadBack:
-    """The log of one partition."""
-
-    def __init__(self, log: list[bytes]) -> None:
-        self.log = log
-        self.reads = 0
-
-    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Record]:
-        assert topic == TICKS
-        self.reads += start < end
-        for offset in range(start, min(end, len(self.log))):
-            yield Record(topic, partition, offset, None, self.log[offset])
-
-    async def end(self, topic: str, partition: int) -> int:
-        return len(self.log)
 
 
 class FakeMirror:
@@ -117,16 +55,17 @@ def a_config(strategy_id: str = "Momentum", **fields: Any) -> StrategyConfig:
 
 
 def a_context(
-    *configs: StrategyConfig, namespace: str | None = "paper", loop: FakeLoop | None = None, home: str = "home"
+    *configs: StrategyConfig, namespace: str | None = "paper", partitions: int = 1, ordered: bool = False
 ) -> Any:
     role = Role.ARM if namespace else Role.BRAIN
-    identity = Identity(role, namespace, 0, World("sim"), Home(Path(home)), Ports(20_000), "")
+    identity = Identity(role, namespace, 0, World("sim"), Home(Path("home")), Ports(20_000), "")
     return Context(
         identity=identity,
         topics=Topics(""),
         instruments=INSTRUMENTS,
         strategies={config.strategy_id: config for config in configs},
         levels=Levels(),
-        loop=loop or FakeLoop(),  # type: ignore[arg-type]
         mirror=FakeMirror(),  # type: ignore[arg-type]
+        partitions=partitions,
+        ordered=ordered,
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,69 +15,75 @@ from agents.execution import ExecutionAgent
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.codec import decode, encode, encode_batch, encode_beat
 from panda_streams.domain.orders import OrderState
-from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.signals import Side
-from panda_streams.events import Beat, Filled, Mark, OrderUpdate, Phase, Validated
-from panda_streams.streams.loop import Record
-from tests.unit.agents.fakes import INSTRUMENTS, TICKS, FakeLoop, FakeReadBack, FakeTable, a_context
-from tests.unit.builders import INFY, T0, a_batch, a_ref, a_signal, a_tick
+from panda_streams.events import Beat, Filled, Mark, OrderUpdate, Phase, StageBeat, Validated
+from tests.unit.agents.fakes import TICKS, a_context
+from tests.unit.bench import DLQ, Bench, Killed
+from tests.unit.builders import INFY, T0, a_batch, a_beat, a_ref, a_signal, a_tick
 
 VALIDATED = "paper.signals.validated"
 TRADER = PaperTrader(latency_ms=500, slippage=Decimal("0.001"), charge_rate=Decimal("0.0005"))
+SECOND = 1000
 
 
 def beat(offset: int, *, end: bool = False) -> bytes:
-    return encode_beat(Beat("sim", "sim", "1", offset, T0 + offset * 1000, Phase.OPEN, end))
+    return encode_beat(Beat("sim", "sim", "1", offset, T0 + offset * SECOND, Phase.OPEN, end))
 
 
-def ticks_log(prices: list[int | None]) -> list[bytes]:
+def ticks_log(prices: Sequence[int | None]) -> list[bytes]:
     """A log with one record a second: a batch of one tick, or a beat where the price is None."""
     return [
         beat(offset)
         if price is None
-        else encode_batch(a_batch(a_tick(price, row=offset, time=T0 + offset * 1000), sequence=offset))
+        else encode_batch(a_batch(a_tick(price, row=offset, time=T0 + offset * SECOND), sequence=offset))
         for offset, price in enumerate(prices)
     ]
 
 
 def a_validated(cause: int, number: int = 0, quantity: int = 5) -> Validated:
     """An order caused by the tick at offset `cause`."""
+    time = T0 + cause * SECOND
     return Validated(
         world="sim",
         namespace="paper",
-        signal=a_signal(sequence=number, cause=a_ref(row=cause, offset=cause, time=T0 + cause * 1000)),
+        signal=a_signal(sequence=number, cause=a_ref(row=cause, offset=cause, time=time)),
         order_id=f"order-{number}",
         quantity=quantity,
+        time=time,
         rules=(),
-        producer="risk/paper",
+        producer="risk",
         sequence=number,
     )
 
 
 class Arm:
-    """An execution agent on fakes; `restart` forgets what only memory held."""
+    """An execution agent on a bench; on the wall clock unless `ordered`."""
 
-    def __init__(self, log: list[bytes]) -> None:
-        self.loop, self.table, self.readback = FakeLoop(), FakeTable(), FakeReadBack(log)
-        self.restart()
-
-    def restart(self) -> None:
-        self.loop.crash_before = ""
-        self.context = context = a_context(loop=self.loop)
-        shards = ShardMap(1, INSTRUMENTS)
-        self.agent = ExecutionAgent(context, self.table, TRADER, shards, self.readback)  # type: ignore[arg-type]
+    def __init__(self, log: list[bytes], *, ordered: bool = False) -> None:
+        self.ticks = log
+        self.context = a_context(ordered=ordered)
+        self.bench = Bench(lambda: ExecutionAgent(self.context, TRADER))
 
     def tick(self, offset: int) -> None:
-        asyncio.run(self.agent.handle(Record(TICKS, 0, offset, b"0", self.readback.log[offset])))
+        self.bench.deliver(TICKS, offset, self.ticks[offset])
 
     def order(self, validated: Validated, offset: int = 0) -> None:
-        asyncio.run(self.agent.handle(Record(VALIDATED, 0, offset, b"", encode(validated))))
+        self.bench.deliver(VALIDATED, offset, encode(validated))
+
+    def risk_beat(self, offset: int, time: int) -> None:
+        self.bench.deliver(VALIDATED, offset, encode(a_beat("risk", time)))
 
     def updates(self) -> list[OrderUpdate]:
-        return [decode(OrderUpdate, output.value) for output in self.loop.to("paper.orders.updates")]
+        return [decode(OrderUpdate, output.value) for output in self.bench.to("paper.orders.updates")]
 
     def fills(self) -> list[tuple[int, str]]:
         return [(u.fill.tick.offset, str(u.fill.price)) for u in self.updates() if u.fill]
+
+    def marks(self) -> list[Mark]:
+        return [decode(Mark, output.value) for output in self.bench.beats_to("paper.marks")]
+
+    def beats(self) -> list[int]:
+        return [decode(StageBeat, output.value).time for output in self.bench.beats_to("paper.orders.updates")]
 
 
 def test_a_market_order_fills_at_the_first_tick_after_its_latency() -> None:
@@ -99,11 +106,11 @@ def test_the_fill_reaches_the_portfolio_under_the_sequence_of_its_update() -> No
     arm.order(a_validated(cause=0))
     arm.tick(1)
 
-    (output,) = arm.loop.to("paper.orders.filled")
+    (output,) = arm.bench.to("paper.orders.filled")
     filled = decode(Filled, output.value)
 
     assert output.key == b"Momentum"
-    assert (filled.producer, filled.sequence) == (f"execution/{INFY}", 1)
+    assert (filled.producer, filled.sequence) == ("execution/0", 1)
 
 
 def test_an_order_that_arrives_long_after_its_ticks_fills_at_the_same_tick() -> None:
@@ -115,15 +122,19 @@ def test_an_order_that_arrives_long_after_its_ticks_fills_at_the_same_tick() -> 
     late.order(a_validated(cause=3))
 
     assert late.fills() == [(4, "1401.85")]
-    assert late.readback.reads == 1
+    assert late.bench.reads == 1
 
 
-def test_an_order_that_arrives_before_the_first_tick_of_this_process_is_matched_against_the_log() -> None:
+def test_ticks_that_another_process_handled_are_looked_up_in_the_log() -> None:
     arm = Arm(ticks_log([140_000, 140_100, 140_200]))
+    arm.tick(0)
+    arm.tick(1)
+    arm.bench.restart()
 
     arm.order(a_validated(cause=0))
 
     assert [offset for offset, _ in arm.fills()] == [1]
+    assert arm.bench.reads == 1
 
 
 def test_an_order_still_working_at_the_end_of_the_data_expires() -> None:
@@ -161,23 +172,26 @@ def test_a_repeated_order_changes_nothing() -> None:
     assert len(arm.updates()) == 2
 
 
-@pytest.mark.parametrize("point", ["row", "outputs"])
+@pytest.mark.parametrize("point", ["write", "send"])
 @pytest.mark.parametrize("killed_at", ["tick", "order"])
-@pytest.mark.parametrize("first", ["tick", "order"])
+@pytest.mark.parametrize("first", [TICKS, VALIDATED])
 def test_whatever_comes_first_after_a_kill_no_sequence_gets_a_second_content(
     point: str, killed_at: str, first: str
 ) -> None:
     arm = Arm(ticks_log([140_000, 140_100, 140_200]))
     arm.tick(0)
     arm.order(a_validated(cause=0))
-    steps = {"tick": lambda: arm.tick(1), "order": lambda: arm.order(a_validated(cause=0, number=1), offset=1)}
-    arm.loop.crash_before = point
-    with pytest.raises(InterruptedError):
-        steps[killed_at]()
-    arm.restart()
+    steps: dict[str, Callable[[], None]] = {
+        "tick": lambda: arm.tick(1),
+        "order": lambda: arm.order(a_validated(cause=0, number=1), offset=1),
+    }
+    arm.bench.kill_at = point
+    with pytest.raises(Killed):
+        steps.pop(killed_at)()
 
-    for name in sorted(steps, key=lambda name: name != first):
-        steps[name]()
+    arm.bench.restart(first)
+    for step in steps.values():
+        step()
     arm.tick(2)
 
     said = {update.sequence: update for update in arm.updates()}
@@ -188,12 +202,13 @@ def test_whatever_comes_first_after_a_kill_no_sequence_gets_a_second_content(
 
 def test_an_order_whose_process_died_before_the_passed_ticks_were_seen_is_filled_when_it_comes_again() -> None:
     arm = Arm(ticks_log([140_000, 140_100]))
-    arm.loop.crash_before = "outputs"
-    with pytest.raises(InterruptedError):
+    arm.tick(0)
+    arm.tick(1)
+    arm.bench.kill_at = "write"
+    with pytest.raises(Killed):
         arm.order(a_validated(cause=0))
-    arm.restart()
 
-    arm.order(a_validated(cause=0))
+    arm.bench.restart()
 
     assert [offset for offset, _ in arm.fills()] == [1]
 
@@ -202,16 +217,29 @@ def test_an_order_that_ended_just_before_a_kill_leaves_the_mirror() -> None:
     arm = Arm(ticks_log([140_000, 140_100]))
     arm.tick(0)
     arm.order(a_validated(cause=0))
-    arm.loop.crash_before = "outputs"
-    shown = arm.context.mirror
-    with pytest.raises(InterruptedError):
+    mirror = arm.context.mirror
+    arm.bench.kill_at = "send"
+    with pytest.raises(Killed):
         arm.tick(1)
-    arm.restart()
-    arm.context.mirror.values, arm.context.mirror.members = shown.values, shown.members
+    shown = set(mirror.values)
+    arm.bench.restart()
 
-    arm.agent.mirror_rows()
+    list(arm.bench.task.agent.mirror(arm.bench.table()))
 
-    assert (shown.values, shown.members) == ({}, set())
+    assert shown == {"paper:orders:order-0"}
+    assert (mirror.values, mirror.members) == ({}, set())
+
+
+def test_a_working_order_is_in_the_mirror_again_after_a_restart() -> None:
+    arm = Arm(ticks_log([140_000]))
+    arm.tick(0)
+    arm.order(a_validated(cause=0))
+    mirror = arm.context.mirror
+    mirror.values.clear()
+
+    list(arm.bench.task.agent.mirror(arm.bench.table()))
+
+    assert orjson.loads(mirror.values["paper:orders:order-0"])["state"] == "WORKING"
 
 
 def test_the_end_of_a_run_ends_no_order_of_the_run_after_it() -> None:
@@ -228,28 +256,34 @@ def test_the_end_of_a_run_ends_no_order_of_the_run_after_it() -> None:
     ]
 
 
-def test_unusable_order_books_do_not_take_a_late_order_with_them() -> None:
-    tick = a_tick(140_100, row=1, time=T0 + 1000)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_record_with_unusable_order_books_is_matched_by_its_ticks_whenever_an_order_meets_it(late: bool) -> None:
+    tick = a_tick(140_100, row=1, time=T0 + SECOND)
     log = ticks_log([140_000, None, 140_200])
     log[1] = encode_batch(a_batch(tick, sequence=1)) + b"\n[[1]]"
     arm = Arm(log)
+    arm.tick(0)
+    if late:
+        arm.tick(1)
+
+    arm.order(a_validated(cause=0))
+    arm.tick(1)
+
+    assert arm.fills() == [(1, "1402.45")]
+
+
+def test_a_tick_record_that_is_none_leaves_no_gap_for_orders_that_arrive_late() -> None:
+    log = ticks_log([140_000, None, 140_200])
+    log[1] = b"{}"
+    arm = Arm(log)
     for offset in range(3):
         arm.tick(offset)
+    arm.bench.restart()
 
     arm.order(a_validated(cause=0))
 
     assert [offset for offset, _ in arm.fills()] == [2]
-
-
-def test_ticks_skipped_after_a_restart_are_read_from_the_log() -> None:
-    arm = Arm(ticks_log([140_000, 140_100, 140_200, 140_300]))
-    arm.tick(0)
-    arm.order(a_validated(cause=0))
-    arm.restart()
-
-    arm.tick(3)
-
-    assert [offset for offset, _ in arm.fills()] == [1]
+    assert [letter.value[:14] for letter in arm.bench.to(DLQ)] == [b"market.ticks@1"]
 
 
 def test_an_order_walks_the_depth_where_the_tick_has_one() -> None:
@@ -267,67 +301,148 @@ def test_an_order_walks_the_depth_where_the_tick_has_one() -> None:
 
 
 def test_marks_say_the_last_prices_of_what_is_held_and_nothing_else() -> None:
-    arm = Arm([*ticks_log([140_000, 140_100]), beat(2), *ticks_log([None, None, None, 150_000])[3:], beat(4, end=True)])
+    arm = Arm([*ticks_log([140_000, 140_100, 140_200, None, 150_000]), beat(5, end=True)])
     arm.tick(0)
     arm.order(a_validated(cause=0))
-    for offset in (1, 2, 3, 4):
+    for offset in range(1, 6):
         arm.tick(offset)
 
-    marks = [decode(Mark, output.value) for output in arm.loop.to("paper.marks")]
+    assert [(mark.prices, mark.time) for mark in arm.marks()] == [
+        ({INFY: Decimal("1402.00")}, T0 + 3 * SECOND),
+        ({INFY: Decimal("1500.00")}, T0 + 5 * SECOND),
+    ]
 
-    assert [mark.prices for mark in marks] == [{INFY: Decimal("1401.00")}, {INFY: Decimal("1500.00")}]
 
-
-def test_a_position_that_is_filled_after_the_end_of_the_data_is_marked_at_its_last_price() -> None:
-    arm = Arm([*ticks_log([140_000, 140_100, 150_000]), beat(3, end=True)])
-    for offset in range(4):
-        arm.tick(offset)
-
+def test_what_was_sold_is_marked_no_more() -> None:
+    arm = Arm([*ticks_log([140_000, 140_100, 140_200]), beat(3)])
+    arm.tick(0)
     arm.order(a_validated(cause=0))
+    arm.tick(1)
+    bought = a_validated(cause=1, number=1)
+    arm.order(bought.model_copy(update={"signal": bought.signal.model_copy(update={"side": Side.SELL})}), offset=1)
 
-    (mark,) = [decode(Mark, output.value) for output in arm.loop.to("paper.marks")]
-    assert mark.prices == {INFY: Decimal("1500.00")}
+    arm.tick(2)
+    arm.tick(3)
+
+    assert [update.side for update in arm.updates() if update.fill] == [Side.BUY, Side.SELL]
+    assert arm.marks() == []
 
 
-moves = st.lists(st.sampled_from(["tick", "order", "restart", "kill before row", "kill before outputs"]), max_size=40)
+def test_an_order_for_what_the_arm_does_not_know_is_dead_lettered() -> None:
+    arm = Arm([])
+    order = a_validated(cause=0)
+
+    arm.order(order.model_copy(update={"signal": order.signal.model_copy(update={"instrument": "NSE:NONE"})}))
+
+    (letter,) = arm.bench.to(DLQ)
+    assert b"NSE:NONE, which is not in the list of instruments" in letter.value
+    assert arm.updates() == []
+
+
+moves = st.lists(st.sampled_from(["tick", "order", "restart", "kill at write", "kill at send"]), max_size=40)
+some_prices = st.lists(st.one_of(st.none(), st.integers(130_000, 150_000)), min_size=4, max_size=12)
+
+
+def some_causes(data: Any, prices: Sequence[int | None]) -> list[int]:
+    ticks = [offset for offset, price in enumerate(prices) if price]
+    return sorted(data.draw(st.lists(st.sampled_from(ticks), max_size=4))) if ticks else []
+
+
+def played(arm: Arm, orders: Sequence[tuple[int, bytes]], schedule: Sequence[str]) -> list[OrderUpdate]:
+    """Deliver the ticks and the records of risk as `schedule` says, then all the rest; what was said, in its order."""
+    tick = order = 0
+    for move in [*schedule, "restart", *["tick"] * len(arm.ticks), *["order"] * len(orders)]:
+        try:
+            if move == "tick" and tick < len(arm.ticks):
+                tick += 1
+                arm.tick(tick - 1)
+            elif move == "order" and order < len(orders):
+                order += 1
+                arm.bench.deliver(VALIDATED, *orders[order - 1])
+            elif move == "restart":
+                arm.bench.restart()
+            elif move.startswith("kill"):
+                arm.bench.kill_at = move.split()[-1]
+        except Killed:
+            arm.bench.restart()
+    arm.bench.restart()
+    said = {update.sequence: update for update in arm.updates()}
+    assert all(update == said[update.sequence] for update in arm.updates())
+    return [said[sequence] for sequence in range(len(said))]
 
 
 @settings(deadline=None, max_examples=60)
-@given(prices=st.lists(st.one_of(st.none(), st.integers(130_000, 150_000)), min_size=4, max_size=12), data=st.data())
-def test_no_order_of_arrival_and_no_kill_changes_a_fill(prices: list[int | None], data: Any) -> None:
+@given(prices=some_prices, data=st.data())
+def test_on_the_wall_clock_no_order_of_arrival_and_no_kill_changes_a_fill(prices: list[int | None], data: Any) -> None:
     log = [*ticks_log(prices), beat(len(prices), end=True)]
-    causes = sorted(data.draw(st.lists(st.sampled_from([o for o, p in enumerate(prices) if p] or [0]), max_size=4)))
-    orders = [a_validated(cause, number) for number, cause in enumerate(causes)]
+    orders = [(n, encode(a_validated(cause, n))) for n, cause in enumerate(some_causes(data, prices))]
 
-    def run(schedule: list[str]) -> list[tuple[str, OrderState, object]]:
-        arm = Arm(log)
-        tick = order = 0
-        for move in [*schedule, "restart", *["tick"] * len(log), *["order"] * len(orders)]:
-            try:
-                if move == "tick" and tick < len(log):
-                    arm.tick(tick)
-                    tick += 1
-                elif move == "order" and order < len(orders):
-                    arm.order(orders[order], offset=order)
-                    order += 1
-                elif move == "restart":
-                    arm.restart()
-                elif move.startswith("kill"):
-                    arm.loop.crash_before = move.split()[-1]
-            except InterruptedError:
-                arm.restart()
-        said = {update.sequence: update for update in arm.updates()}
-        assert all(update == said[update.sequence] for update in arm.updates())
-        return sorted(
-            (u.order_id, u.state, u.fill and (u.fill.tick.offset, u.fill.price))
-            for u in said.values()
-            if u.state.terminal
-        )
+    def fates(schedule: list[str]) -> list[tuple[str, OrderState, object]]:
+        ended = [update for update in played(Arm(log), orders, schedule) if update.state.terminal]
+        return sorted((u.order_id, u.state, u.fill and (u.fill.tick.offset, u.fill.price)) for u in ended)
 
-    ended = run(data.draw(moves))
+    disturbed = fates(data.draw(moves))
 
-    assert ended == run([])
-    assert [order_id for order_id, *_ in ended] == [order.order_id for order in orders]
+    assert disturbed == fates([])
+    assert len(disturbed) == len(orders)
+
+
+# On the replay clock
+
+
+@settings(deadline=None, max_examples=60)
+@given(prices=some_prices, data=st.data())
+def test_on_the_replay_clock_no_order_of_arrival_and_no_kill_changes_what_is_said(
+    prices: list[int | None], data: Any
+) -> None:
+    log = [*ticks_log(prices), beat(len(prices), end=True)]
+    causes = some_causes(data, prices)
+    risk: list[bytes] = []
+    for offset in range(len(log)):
+        risk += [encode(a_validated(cause, n)) for n, cause in enumerate(causes) if cause == offset]
+        risk.append(encode(a_beat("risk", T0 + offset * SECOND)))
+
+    said = played(Arm(log, ordered=True), list(enumerate(risk)), data.draw(moves))
+
+    assert said == played(Arm(log, ordered=True), list(enumerate(risk)), [])
+    assert len([update for update in said if update.state.terminal]) == len(causes)
+
+
+def test_a_verdict_is_applied_before_the_ticks_of_its_time() -> None:
+    arm = Arm(ticks_log([140_000, 140_100, 140_200]), ordered=True)
+    for offset in range(3):
+        arm.tick(offset)
+
+    arm.risk_beat(0, T0)
+    arm.order(a_validated(cause=1), offset=1)
+    arm.risk_beat(2, T0 + 2 * SECOND)
+
+    assert [offset for offset, _ in arm.fills()] == [2]
+    assert arm.bench.reads == 0
+
+
+def test_a_tick_waits_for_the_beat_of_risk() -> None:
+    arm = Arm([*ticks_log([140_000]), beat(1)], ordered=True)
+
+    arm.tick(0)
+    arm.tick(1)
+    waiting = (arm.beats(), arm.bench.task.inputs.waits_for())
+    arm.risk_beat(0, T0 + SECOND)
+
+    assert waiting == ([T0 - SECOND], ["signals.validated of risk"])
+    assert arm.beats() == [T0 - SECOND, T0 + SECOND]
+
+
+def test_the_end_of_a_run_is_passed_on_when_all_orders_have_ended() -> None:
+    arm = Arm([*ticks_log([140_000]), beat(1, end=True)], ordered=True)
+    arm.order(a_validated(cause=0))
+    arm.risk_beat(1, T0 + 61 * SECOND)
+
+    arm.tick(0)
+    arm.tick(1)
+
+    assert [update.state for update in arm.updates()] == [OrderState.WORKING, OrderState.EXPIRED]
+    assert arm.beats()[-1] == T0 + 61 * SECOND
 
 
 def test_a_sell_is_slipped_down_to_its_tick_size() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from decimal import Decimal
 
 import orjson
@@ -12,34 +11,43 @@ from agents.portfolio import PortfolioAgent
 from panda_streams.brokers.port import Broker
 from panda_streams.codec import decode, encode
 from panda_streams.domain.signals import Side
-from panda_streams.errors import BadEvent
 from panda_streams.events import Filled, Mark, Snapshot
-from panda_streams.streams.loop import Record
-from tests.unit.agents.fakes import FakeLoop, FakeTable, a_config, a_context
+from tests.unit.agents.fakes import a_config, a_context
+from tests.unit.bench import DLQ, Bench, Killed
 from tests.unit.builders import INFY, T0, a_fill
 
 PAPER = Broker("paper", "Paper", "INR", live=False, trader=None)
 
 
 class Arm:
-    def __init__(self) -> None:
-        self.loop, self.table = FakeLoop(), FakeTable()
-        self.context = a_context(a_config(), loop=self.loop)
-        self.agent = PortfolioAgent(self.context, self.table, PAPER)  # type: ignore[arg-type]
+    """A portfolio agent on a bench, whose fills come from two shards."""
 
-    def fill(self, offset: int, sequence: int, side: Side, price: str, strategy_id: str = "Momentum") -> None:
+    def __init__(self) -> None:
+        self.context = a_context(a_config(), partitions=2)
+        self.bench = Bench(lambda: PortfolioAgent(self.context, PAPER))
+
+    def fill(
+        self, offset: int, sequence: int, side: Side, price: str, *, strategy_id: str = "Momentum", shard: int = 0
+    ) -> None:
         fill = a_fill(side, 10, price, charges="1", strategy_id=strategy_id)
-        event = Filled(world="sim", namespace="paper", fill=fill, producer="execution/x", sequence=sequence)
-        asyncio.run(self.agent.handle(Record("paper.orders.filled", 0, offset, b"", encode(event))))
+        producer = f"execution/{shard}"
+        event = Filled(world="sim", namespace="paper", fill=fill, producer=producer, sequence=sequence)
+        self.bench.deliver("paper.orders.filled", offset, encode(event))
 
     def mark(self, offset: int, price: str) -> None:
         event = Mark(
-            world="sim", namespace="paper", strategy_id="Momentum", shard=0, time=T0 + 1, prices={INFY: Decimal(price)}
+            world="sim",
+            namespace="paper",
+            strategy_id="Momentum",
+            shard=0,
+            time=T0 + 1,
+            prices={INFY: Decimal(price)},
+            producer="execution/0",
         )
-        asyncio.run(self.agent.handle(Record("paper.marks", 0, offset, b"", encode(event))))
+        self.bench.deliver("paper.marks", offset, encode(event))
 
     def snapshots(self) -> list[Snapshot]:
-        return [decode(Snapshot, output.value) for output in self.loop.to("paper.portfolio.snapshots")]
+        return [decode(Snapshot, output.value) for output in self.bench.to("paper.portfolio.snapshots")]
 
     def mirrored(self, key: str) -> dict[str, object]:
         return dict(orjson.loads(self.context.mirror.values[key]))
@@ -61,6 +69,30 @@ def test_a_fill_delivered_again_changes_nothing() -> None:
     arm.fill(1, 0, Side.BUY, "100")  # sent again after a crash of its producer
 
     assert len(arm.snapshots()) == 1
+
+
+def test_fills_of_two_shards_are_told_apart() -> None:
+    arm = Arm()
+
+    arm.fill(0, 0, Side.BUY, "100", shard=0)
+    arm.fill(1, 0, Side.BUY, "100", shard=1)
+
+    assert arm.mirrored("paper:portfolio:Momentum")["fills"] == 2
+
+
+@pytest.mark.parametrize("point", ["write", "send"])
+def test_a_kill_neither_loses_nor_doubles_a_fill(point: str) -> None:
+    arm = Arm()
+    arm.fill(0, 0, Side.BUY, "100")
+    arm.bench.kill_at = point
+    with pytest.raises(Killed):
+        arm.fill(1, 1, Side.BUY, "100")
+
+    arm.bench.restart()
+
+    said = {snapshot.sequence: snapshot for snapshot in arm.snapshots()}
+    assert [said[sequence].cash for sequence in sorted(said)] == [Decimal(98_999), Decimal(97_998)]
+    assert all(snapshot == said[snapshot.sequence] for snapshot in arm.snapshots())
 
 
 def test_a_mark_shows_in_the_mirror_as_unrealised_profit() -> None:
@@ -85,6 +117,24 @@ def test_a_mark_of_what_is_flat_says_nothing() -> None:
     assert arm.mirrored("paper:portfolio:Momentum")["realised"] == "20"
 
 
-def test_a_fill_of_an_unknown_strategy_is_a_bad_event() -> None:
-    with pytest.raises(BadEvent, match="Stranger has no account at paper"):
-        Arm().fill(0, 0, Side.BUY, "100", strategy_id="Stranger")
+def test_a_fill_of_an_unknown_strategy_is_dead_lettered_and_the_next_one_is_booked() -> None:
+    arm = Arm()
+
+    arm.fill(0, 0, Side.BUY, "100", strategy_id="Stranger")
+    arm.fill(1, 1, Side.BUY, "100")
+
+    (letter,) = arm.bench.to(DLQ)
+    assert b"strategy Stranger has no account at paper" in letter.value
+    assert len(arm.snapshots()) == 1
+
+
+def test_the_mirror_is_written_again_from_the_rows() -> None:
+    arm = Arm()
+    arm.fill(0, 0, Side.BUY, "100")
+    mirror = arm.context.mirror
+    mirror.values.clear()
+
+    list(arm.bench.task.agent.mirror(arm.bench.table()))
+
+    assert arm.mirrored("paper:portfolio:Momentum")["cash"] == "98999"
+    assert arm.mirrored(f"paper:positions:Momentum:{INFY}")["quantity"] == 10

@@ -9,6 +9,7 @@ import pytest
 
 from panda_streams.cli.up import _run, _settings, _world
 from panda_streams.errors import BadInput, SettingsError
+from panda_streams.identity import Clock
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -57,35 +58,44 @@ def recording(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PANDA_FEED", "PANDA_FEED_SPEED", "PANDA_WORLD"):
+    for name in ("PANDA_FEED", "PANDA_FEED_SPEED", "PANDA_WORLD", "PANDA_CLOCK"):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_the_simulator_runs_in_sim_and_a_recording_in_a_world_of_its_own(recording: Path) -> None:
-    assert _world(_settings(None, None), None).name == "sim"
-    assert _world(_settings(str(recording), None), None).name == "replay:nse-ticks-2021-06-08"
+    assert _world(_settings(None, None, None), None).name == "sim"
+    assert _world(_settings(str(recording), None, None), None).name == "replay:nse-ticks-2021-06-08"
 
 
 def test_a_world_that_is_named_wins(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _world(_settings(str(recording), None), "replay:mine").name == "replay:mine"
+    assert _world(_settings(str(recording), None, None), "replay:mine").name == "replay:mine"
 
     monkeypatch.setenv("PANDA_WORLD", "replay:other")
 
-    assert _world(_settings(str(recording), None), None).name == "replay:other"
+    assert _world(_settings(str(recording), None, None), None).name == "replay:other"
     with pytest.raises(SettingsError, match="--world replay:mine"):
-        _world(_settings(None, None), "replay:mine")
+        _world(_settings(None, None, None), "replay:mine")
 
 
 def test_a_recording_is_found_from_every_directory(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(recording.parent)
     monkeypatch.setenv("PANDA_FEED", recording.name)
 
-    assert _settings(None, "max").feed == str(recording)
-    assert _settings(None, "max").feed_speed == "max"
+    assert _settings(None, "max", None).feed == str(recording)
+    assert _settings(None, "max", None).feed_speed == "max"
 
 
 def test_a_recording_that_is_not_there_is_refused_with_the_name_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PANDA_FEED", "nowhere.csv")
 
     with pytest.raises(BadInput, match=r"PANDA_FEED.*nowhere\.csv"):
-        _settings(None, None)
+        _settings(None, None, None)
+
+
+def test_the_clock_of_the_command_line_wins_and_without_one_the_settings_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _settings(None, None, None).clock is None
+
+    monkeypatch.setenv("PANDA_CLOCK", "replay")
+
+    assert _settings(None, None, None).clock is Clock.REPLAY
+    assert _settings(None, None, Clock.WALL).clock is Clock.WALL

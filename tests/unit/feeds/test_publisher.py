@@ -107,7 +107,8 @@ def test_a_later_run_the_same_run_and_a_new_world_are_welcome(reached: dict[int,
 
 
 def test_no_simulated_or_recorded_tick_enters_the_world_live() -> None:
-    servers = Servers(World("live"), "127.0.0.1:1", "redis://127.0.0.1:1/0", "")
+    world = World("live")
+    servers = Servers(world, "127.0.0.1:1", "redis://127.0.0.1:1/0", "", world.clock)
 
     with pytest.raises(SettingsError, match="world live"):
         Feed(Settings(), servers, Simulator(load_instruments(), 1, 0.5), None)

@@ -49,6 +49,7 @@ def test_no_amount_becomes_a_floating_point_number() -> None:
         ("ago(59999)", "59 s"),
         ("ago(7500000)", "2 h 05 min"),
         ("marketTime(1623815100000)", "16 Jun 2021, 09:15:00 IST"),
+        ("clockTime(1623815100000)", "09:15:00"),
     ],
 )
 def test_amounts_are_shown_the_indian_way(call: str, shown: str, tmp_path: Path) -> None:

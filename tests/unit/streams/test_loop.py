@@ -1,173 +1,619 @@
-"""The loop: outputs before rows, bad records to the dead-letter topic, and the stream goes on."""
+"""The loop: the order in which a micro-batch is carried out, and what happens to it when something goes wrong."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 from faust.types import TP
 
-from panda_streams.errors import BadEvent
+from panda_streams.streams import inputs as inputs_module
 from panda_streams.streams import loop as loop_module
-from panda_streams.streams.loop import AgentLoop, Output, Record
+from panda_streams.streams.inputs import Received
+from panda_streams.streams.lists import Delivery
+from panda_streams.streams.loop import EXIT_BROKEN, AgentLoop
+from panda_streams.streams.readback import LogGone
+from panda_streams.streams.task import CURSOR, OUTBOX, Output
+from tests.polling import eventually_async
+from tests.unit.streams.counting import BEATS, IN, OTHER, OUT, Counting, words
+
+CHANGELOG = "counting-changelog"
 
 
-class FakeProducer:
-    def __init__(self, log: list[Any]) -> None:
-        self.log = log
+class FakeTable:
+    """One partition of a table, as the loop uses it; `last` is the changelog offset that it holds."""
 
-    async def send(self, topic: str, key: bytes, value: bytes, **options: Any) -> asyncio.Future[None]:
-        self.log.append(("sent", topic, key, value, options["partition"]))
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(lambda: (self.log.append("acknowledged"), done.set_result(None)))
-        return done
+    changelog = CHANGELOG
+
+    def __init__(self, events: list[Any]) -> None:
+        self.events = events
+        self.stored: dict[bytes, bytes] = {}
+        self.last: int | None = None
+
+    def read(self, partition: int, key: bytes) -> bytes | None:
+        return self.stored.get(key)
+
+    def stored_offset(self, partition: int) -> int | None:
+        return self.last
+
+    def store(self, partition: int, rows: Mapping[bytes, bytes | None], offset: int) -> None:
+        self.events.append(("stored", offset))
+        for key, value in rows.items():
+            if value is None:
+                self.stored.pop(key, None)
+            else:
+                self.stored[key] = value
+
+
+class FakeKafka:
+    """Stands for the sender and for reading back: logs by topic, whose writes are acknowledged one turn later."""
+
+    def __init__(self, events: list[Any]) -> None:
+        self.events = events
+        self.logs: dict[str, list[Received]] = {}
+        self.known: list[str] = []
+        self.first: dict[str, int] = {}
+        self.forgets_places = False
+        self.reads: list[tuple[str, int, int]] = []
+        self.fails: Exception | None = None
+
+    async def start(self, topic: str = "", partition: int = 0) -> int:
+        """Start the sender; or, of a topic, the first offset that is kept."""
+        if not topic:
+            self.events.append("started")
+        return self.first.get(topic, 0)
+
+    async def stop(self) -> None:
+        self.events.append("stopped")
+
+    async def learn(self, topic: str) -> None:
+        self.known.append(topic)
+
+    async def append(self, topic: str, partition: int, rows: Mapping[bytes, bytes | None]) -> tuple[int, int] | None:
+        assert topic in self.known, "the first write would wait for Kafka to be asked"
+        log = self.logs.setdefault(topic, [])
+        log += [Received(len(log) + n, key, value) for n, (key, value) in enumerate(rows.items())]
+        await asyncio.sleep(0)
+        self.events.append(("written", sorted(key.decode() for key in rows if not key.startswith(b"\x00"))))
+        return None if self.forgets_places else (len(log) - len(rows), len(log) - 1)
+
+    async def send(self, outputs: Sequence[Output]) -> list[Awaitable[Any]]:
+        if outputs and self.fails is not None:
+            raise self.fails
+        if outputs:
+            self.events.append(("sent", [output.value.decode() for output in outputs]))
+        for output in outputs:
+            log = self.logs.setdefault(output.topic, [])
+            log.append(Received(len(log), output.key, output.value))
+        return [self._acknowledge() for _ in outputs[:1]]
+
+    async def _acknowledge(self) -> None:
+        await asyncio.sleep(0)
+        self.events.append("acknowledged")
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Any]:
+        self.reads.append((topic, start, end))
+        if start < self.first.get(topic, 0):
+            raise LogGone(f"{topic} begins at {self.first[topic]}")
+        for record in self.logs[topic][start:end]:
+            yield record
+
+    async def end(self, topic: str, partition: int) -> int:
+        return len(self.logs[topic])
+
+    def values(self, topic: str) -> list[str]:
+        return [(record.value or b"").decode() for record in self.logs.get(topic, [])]
 
 
 class FakeConsumer:
-    """A consumer whose group has committed offset 0 of a log that begins at `first`."""
+    def __init__(self, events: list[Any]) -> None:
+        self.events = events
+        self.places = {TP(IN, 0)}
+        self.ends: dict[str, int] = {}
+        self.held: list[tuple[str, bool]] = []
+        self.done: dict[str, int] = {}
 
+    def assignment(self) -> set[TP]:
+        return self.places
+
+    def highwater(self, place: TP) -> int | None:
+        assert place in self.places
+        return self.ends.get(place.topic)
+
+    def hold(self, place: TP, on: bool) -> None:
+        self.held.append((place.topic, on))
+
+    def handled(self, place: TP, offset: int) -> None:
+        self.events.append(("handled", place.topic, offset))
+        self.done[place.topic] = offset
+
+
+class FakeLease:
     def __init__(self) -> None:
-        self._committed_offset: dict[TP, int] = {}
-        self.first = 0
+        self.good = True
+        self.asked = 0
+        self.said: list[str] = []
 
-    async def earliest_offsets(self, place: TP) -> dict[TP, int]:
-        return {place: self.first}
+    def valid(self) -> bool:
+        self.asked += 1
+        return self.good
 
+    def follow(self) -> None:
+        self.said.append("follow")
 
-class FakeApp:
-    def __init__(self) -> None:
-        self.log: list[Any] = []
-        self.consumer = FakeConsumer()
+    def assigned(self) -> None:
+        self.said.append("assigned")
 
-    async def maybe_start_producer(self) -> FakeProducer:
-        return FakeProducer(self.log)
-
-
-class FakeTable(dict[bytes, bytes]):
-    def __init__(self, log: list[Any]) -> None:
-        super().__init__()
-        self.log = log
-
-    def __setitem__(self, key: bytes, value: bytes) -> None:
-        self.log.append(("row", key))
-        super().__setitem__(key, value)
-
-    async def acknowledged(self) -> None:
-        self.log.append("row acknowledged")
+    def revoked(self) -> None:
+        self.said.append("revoked")
 
 
-class FakeStream:
-    def __init__(self, values: list[bytes], start: int = 0) -> None:
-        self.values, self.start = values, start
+class Worker:
+    """A loop with one agent on partition 0; `events` is all that happened to the outside, in its order."""
 
-    async def events(self) -> AsyncIterator[Any]:
-        for offset, value in enumerate(self.values, self.start):
-            yield SimpleNamespace(
-                message=SimpleNamespace(topic="in", partition=3, offset=offset, key=b"k", value=value)
-            )
+    def __init__(self, agent: Counting | None = None) -> None:
+        self.agent = agent or Counting()
+        self.events: list[Any] = []
+        self.table, self.kafka = FakeTable(self.events), FakeKafka(self.events)
+        self.consumer, self.lease = FakeConsumer(self.events), FakeLease()
+        self.consumer.places = {TP(source.topic, 0) for source in self.agent.inputs}
+        self.app = SimpleNamespace(consumer=self.consumer, consumer_generation_id=1)
+        self.deaths: list[int] = []
+        self.make()
 
+    def make(self) -> None:
+        """Start the process, as it were."""
+        kafka: Any = self.kafka
+        table: Any = self.table
+        lease: Any = self.lease
+        self.loop = AgentLoop(self.app, kafka, kafka, lease, "dlq", lambda stray: stray.reason.encode())
+        self.loop.add(self.agent, table)
 
-def a_loop() -> tuple[AgentLoop, list[Any]]:
-    app = FakeApp()
-    return AgentLoop(app, "dlq", lambda record, reason: f"{record.offset}: {reason}".encode()), app.log
+    def deliver(self, records: Sequence[Received], *, topic: str = IN, generation: int = 1) -> None:
+        self.loop.take(self.agent.name, Delivery(topic, 0, records, generation))
 
+    async def until(self, check: Callable[[], Any], what: str) -> None:
+        async def checked() -> Any:
+            return self.deaths or check()
 
-def test_what_is_sent_and_what_is_written_is_acknowledged_before_the_agent_goes_on() -> None:
-    loop, log = a_loop()
+        await eventually_async(checked, timeout_s=5, what=what)
 
-    async def handle() -> None:
-        await loop.send([Output("out", b"k", b"v", 2)])
-        await loop.write(FakeTable(log), {b"row": b"1"})  # type: ignore[arg-type]
+    async def handled(self, offset: int, topic: str = IN) -> None:
+        await self.until(lambda: self.consumer.done.get(topic) == offset, f"{topic} is acknowledged up to {offset}")
 
-    asyncio.run(handle())
+    def run(self, *moves: Callable[[], Any]) -> None:
+        """Take the partition over, make the moves, awaiting those that can be awaited, and give it up."""
 
-    assert log == [("sent", "out", b"k", b"v", 2), "acknowledged", ("row", b"row"), "row acknowledged"]
+        async def run() -> None:
+            self.loop.begin()
+            try:
+                for move in moves:
+                    made = move()
+                    if made is not None:
+                        await made
+            finally:
+                await self.loop.release()
 
-
-def test_positions_are_dropped_when_partitions_may_have_changed_hands() -> None:
-    loop, _ = a_loop()
-
-    async def handle(record: Record) -> None:
-        return None
-
-    asyncio.run(loop.run(FakeStream([b"a"]), handle))
-    loop.forget()
-
-    assert loop.positions == {}
-
-
-def test_a_bad_record_is_dead_lettered_with_its_place_and_the_next_one_is_handled() -> None:
-    loop, log = a_loop()
-    handled = []
-
-    async def handle(record: Record) -> int | None:
-        if record.value == b"bad":
-            raise BadEvent("not a Signal")
-        handled.append(record.offset)
-        return 1000 + record.offset
-
-    asyncio.run(loop.run(FakeStream([b"a", b"bad", b"c"]), handle))
-
-    assert handled == [0, 2]
-    assert log == [("sent", "dlq", b"k", b"1: not a Signal", None), "acknowledged"]
-    assert (loop.events, loop.last_event_time, loop.positions) == (3, 1002, {("in", 3): 3})
+        asyncio.run(run())
 
 
-class Died(BaseException):
-    """Stands for the end of the process."""
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "_FENCE_S", 0.001)
+    monkeypatch.setattr(loop_module, "_IDLE_S", 0.02)
+    monkeypatch.setattr(loop_module, "_WRITE_S", 0.02)
 
 
 @pytest.fixture
-def _deadly(monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(record: Record) -> None:
-        raise Died(record.offset)
-
-    monkeypatch.setattr(loop_module, "_die", die)
-
-
-async def handled(record: Record) -> None:
-    return None
+def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
+    worker = Worker()
+    _let_die(worker, monkeypatch)
+    return worker
 
 
-@pytest.mark.usefixtures("_deadly")
-def test_records_that_faust_skips_after_a_recovery_end_the_worker_before_the_next_is_acknowledged() -> None:
-    loop, _ = a_loop()
-    loop.app.consumer._committed_offset[TP("in", 3)] = 5
-
-    with pytest.raises(Died, match="6"):
-        asyncio.run(loop.run(FakeStream([b"a"], start=6), handled))
+def _let_die(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("panda_streams.streams.loop.os._exit", worker.deaths.append)
+    monkeypatch.setattr("panda_streams.streams.loop.logging.shutdown", lambda: None)
 
 
-@pytest.mark.usefixtures("_deadly")
-def test_records_that_faust_skips_in_the_middle_end_the_worker_and_repeated_ones_do_not() -> None:
-    loop, _ = a_loop()
-    asyncio.run(loop.run(FakeStream([b"a", b"b"]), handled))
-    asyncio.run(loop.run(FakeStream([b"b", b"c"], start=1), handled))
-
-    with pytest.raises(Died, match="4"):
-        asyncio.run(loop.run(FakeStream([b"e"], start=4), handled))
+# A micro-batch
 
 
-@pytest.mark.usefixtures("_deadly")
-def test_records_that_retention_has_removed_do_not_end_the_worker() -> None:
-    loop, _ = a_loop()
-    loop.app.consumer._committed_offset[TP("in", 3)] = 5
-    loop.app.consumer.first = 8
+def test_rows_are_durable_before_what_they_say_is_sent_and_that_before_the_input_is_acknowledged(
+    worker: Worker,
+) -> None:
+    worker.run(lambda: worker.deliver(words("x", "y")), lambda: worker.handled(2))
 
-    asyncio.run(loop.run(FakeStream([b"a"], start=8), handled))
+    assert worker.events == [
+        ("handled", IN, 0),
+        ("written", ["x", "y"]),
+        ("stored", 3),
+        ("sent", ["1@0", "1@1"]),
+        "acknowledged",
+        ("handled", IN, 2),
+    ]
 
-    assert loop.positions == {("in", 3): 9}
+
+def test_without_an_outbox_what_is_said_is_acknowledged_before_the_rows_that_stand_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = Worker(Counting(outbox=False))
+    _let_die(worker, monkeypatch)
+    monkeypatch.setattr(loop_module, "_WRITE_S", 0.0)
+
+    worker.run(lambda: worker.deliver(words("x")), lambda: worker.handled(1))
+
+    assert worker.events[1:] == [
+        ("sent", ["1@0"]),
+        "acknowledged",
+        ("written", ["x"]),
+        ("stored", 1),
+        ("handled", IN, 1),
+    ]
 
 
-@pytest.mark.usefixtures("_deadly")
-def test_a_record_in_hand_when_the_agent_is_cancelled_is_not_acknowledged_by_an_orderly_exit() -> None:
-    loop, _ = a_loop()
+def test_each_step_of_a_micro_batch_can_be_watched(worker: Worker) -> None:
+    points = []
+    worker.loop.probe = lambda name, point: points.append((name, point))
 
-    async def cancelled(record: Record) -> None:
-        raise asyncio.CancelledError
+    worker.run(lambda: worker.deliver(words("x")), lambda: worker.handled(1))
 
-    with pytest.raises(Died):
-        asyncio.run(loop.run(FakeStream([b"a"]), cancelled))
+    steps = ("stepped", "written", "stored", "sent", "said", "acknowledged")
+    assert points == [("counting", step) for step in steps]
+
+
+def test_a_micro_batch_that_says_nothing_is_written_within_a_moment(worker: Worker) -> None:
+    worker.run(lambda: worker.deliver(words("quiet")), lambda: worker.handled(1))
+
+    assert worker.events[1:] == [("written", ["quiet"]), ("stored", 1), ("handled", IN, 1)]
+
+
+def test_a_beat_follows_the_outputs_of_its_micro_batch(worker: Worker) -> None:
+    worker.run(lambda: worker.deliver(words("x", "beat", "x", "beat")), lambda: worker.handled(4))
+
+    assert [event for event in worker.events if event[0] == "sent"] == [("sent", ["1@0", "2@2", "3000"])]
+
+
+def test_a_beat_needs_no_record_to_be_handled(worker: Worker) -> None:
+    worker.run(
+        lambda: worker.deliver(words("beat", "beat")),
+        lambda: worker.until(lambda: worker.kafka.values(BEATS), "the beat is passed on"),
+    )
+
+    assert worker.kafka.values(BEATS) == ["1000"]
+
+
+def test_what_cannot_be_processed_is_dead_lettered_and_counted(worker: Worker) -> None:
+    records = [*words("x", "bad"), Received(2, b"k", b"{"), *words("x", start=3)]
+
+    worker.run(lambda: worker.deliver(records), lambda: worker.handled(4))
+
+    assert worker.kafka.values("dlq") == ["not a word", "a bad word"]
+    assert worker.kafka.values(OUT) == ["1@0", "2@3"]
+    assert (worker.loop.dead_letters, worker.loop.events) == (2, 4)
+    assert worker.loop.last_event_time == 3000
+
+
+def test_what_a_step_needs_from_the_log_is_read_for_it(worker: Worker) -> None:
+    worker.kafka.logs[IN] = words("x", "far")
+
+    worker.run(lambda: worker.deliver(words("x", "far")), lambda: worker.handled(2))
+
+    assert worker.kafka.values(OUT) == ["1@0", "1@1"]
+    assert worker.agent.supplied == words("x")
+
+
+# A record that is not delivered, or twice
+
+
+def test_what_was_skipped_before_a_list_is_read_from_the_log(worker: Worker) -> None:
+    worker.kafka.logs[IN] = words("a", "b", "c", "d", "e")
+
+    worker.run(
+        lambda: worker.deliver(words("a")),
+        lambda: worker.handled(1),
+        lambda: worker.deliver(words("d", "e", start=3)),
+        lambda: worker.handled(5),
+    )
+
+    assert worker.kafka.values(OUT) == ["1@0", "1@1", "1@2", "1@3", "1@4"]
+    assert worker.kafka.reads == [(IN, 1, 3)]
+
+
+def test_what_was_skipped_at_the_end_of_the_log_is_read_once_the_partition_is_silent(worker: Worker) -> None:
+    worker.kafka.logs[IN] = words("a", "b", "c")
+    worker.consumer.ends[IN] = 3
+
+    worker.run(lambda: worker.deliver(words("a")), lambda: worker.handled(3))
+
+    assert worker.kafka.values(OUT) == ["1@0", "1@1", "1@2"]
+
+
+def test_a_list_that_comes_again_changes_nothing(worker: Worker) -> None:
+    worker.run(
+        lambda: worker.deliver(words("a", "b")),
+        lambda: worker.deliver(words("b", "c", start=1)),
+        lambda: worker.handled(3),
+    )
+
+    assert worker.kafka.values(OUT) == ["1@0", "1@1", "1@2"]
+
+
+def test_a_list_of_an_earlier_assignment_is_dropped(worker: Worker) -> None:
+    worker.run(
+        lambda: worker.deliver(words("stale"), generation=0),
+        lambda: worker.deliver(words("a")),
+        lambda: worker.handled(1),
+    )
+
+    assert worker.kafka.values(OUT) == ["1@0"]
+    assert b"a" in worker.table.stored
+
+
+def test_a_list_that_comes_before_the_tables_are_recovered_for_good_is_kept(worker: Worker) -> None:
+    worker.deliver(words("a"))
+
+    worker.run(lambda: worker.handled(1))
+
+    assert worker.kafka.values(OUT) == ["1@0"]
+
+
+# Enough in hand
+
+
+def test_a_partition_is_held_back_while_too_much_of_it_is_in_hand(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "HOLD", 3)
+    monkeypatch.setattr(inputs_module, "HOLD", 3)
+
+    worker.run(lambda: worker.deliver(words(*"abcde")), lambda: worker.handled(5))
+
+    assert worker.consumer.held == [(IN, True), (IN, False)]
+
+
+def test_a_partition_that_is_held_back_is_not_taken_for_a_silent_one(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The agent waits for its other input, where an order is kept; what is not fetched on purpose is not read either.
+    monkeypatch.setattr(inputs_module, "HOLD", 2)
+    worker = Worker(Counting(inputs=2))
+    worker.agent.ordered = True
+    worker.make()
+    worker.consumer.ends[IN] = 9
+    worker.kafka.logs[OTHER] = words("beat", "beat")
+
+    worker.run(
+        lambda: worker.deliver(words("x", "y")),
+        lambda: worker.until(lambda: worker.consumer.held, "the partition is held back"),
+        lambda: worker.deliver(words("beat", "beat"), topic=OTHER),
+        lambda: worker.handled(2),
+    )
+
+    assert worker.consumer.held == [(IN, True), (IN, False)]
+    assert worker.loop.events == 2
+    assert (IN, 2, 9) not in worker.kafka.reads[:-1]
+
+
+# Taking over and giving up
+
+
+def test_what_was_said_last_and_how_far_event_time_had_come_are_said_again_before_anything_new(
+    worker: Worker,
+) -> None:
+    worker.run(lambda: worker.deliver(words("x", "beat")), lambda: worker.handled(2))
+    worker.events.clear()
+    worker.make()
+
+    worker.run(lambda: worker.deliver(words("y", start=2)), lambda: worker.handled(3))
+
+    assert worker.events[:5] == [
+        ("sent", ["1@0"]),
+        "acknowledged",
+        ("sent", ["1000"]),
+        "acknowledged",
+        ("handled", IN, 2),
+    ]
+    assert worker.kafka.values(OUT) == ["1@0", "1@0", "1@2"]
+
+
+def test_a_partition_is_wanted_from_where_its_rows_stand(worker: Worker) -> None:
+    before = worker.loop.starts()
+    worker.run(lambda: worker.deliver(words("x", "x")), lambda: worker.handled(2))
+
+    assert (before, worker.loop.starts()) == ({}, {TP(IN, 0): 2})
+
+
+def test_an_input_without_a_cursor_begins_where_its_log_does(worker: Worker) -> None:
+    worker.kafka.first[IN] = 5
+
+    worker.run(lambda: worker.deliver(words("x", start=5)), lambda: worker.handled(6))
+
+    assert worker.kafka.values(OUT) == ["1@5"]
+    assert worker.kafka.reads == []
+
+
+def test_what_was_put_off_is_written_and_acknowledged_when_the_partition_is_given_up(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "_WRITE_S", 60.0)
+
+    worker.run(
+        lambda: worker.deliver(words("quiet", "quiet")),
+        lambda: worker.until(lambda: worker.loop.events == 2, "both are handled"),
+    )
+
+    assert worker.table.stored[b"quiet"] == b"2"
+    assert worker.consumer.done[IN] == 2
+    assert worker.lease.said == ["revoked"]
+
+
+def test_a_partition_that_was_given_up_is_neither_shown_nor_worked_on(worker: Worker) -> None:
+    worker.run(lambda: worker.deliver(words("x")), lambda: worker.handled(1))
+
+    worker.deliver(words("x", start=1))
+
+    assert (worker.loop.positions, worker.loop.reached, worker.loop.waiting) == ({}, {}, {})
+    assert worker.consumer.done == {IN: 1}
+
+
+def test_a_worker_whose_lease_has_run_out_writes_and_says_nothing_until_it_is_renewed(worker: Worker) -> None:
+    async def wait_for_the_lease() -> None:
+        asked = worker.lease.asked
+        await worker.until(lambda: worker.lease.asked >= asked + 3, "the lease is asked for, again and again")
+
+    written: list[Any] = []
+    worker.run(
+        lambda: worker.handled(0),
+        lambda: setattr(worker.lease, "good", False),
+        lambda: worker.deliver(words("x")),
+        wait_for_the_lease,
+        lambda: written.extend(worker.events[1:]),
+        lambda: setattr(worker.lease, "good", True),
+        lambda: worker.handled(1),
+    )
+
+    assert written == []
+    assert worker.kafka.values(OUT) == ["1@0"]
+
+
+def test_a_worker_whose_lease_has_run_out_gives_its_partition_up_without_a_word(worker: Worker) -> None:
+    worker.run(
+        lambda: worker.handled(0),
+        lambda: setattr(worker.lease, "good", False),
+        lambda: worker.deliver(words("x")),
+        lambda: worker.until(lambda: worker.lease.asked >= 3, "the lease is asked for"),
+    )
+
+    assert worker.events == [("handled", IN, 0)]
+    assert worker.deaths == []
+
+
+def test_what_the_loop_sends_with_is_connected_before_anything_is_delivered(worker: Worker) -> None:
+    async def live() -> None:
+        await worker.loop.start()
+        worker.loop.assigned()
+        await worker.loop.stop()
+
+    asyncio.run(live())
+
+    assert worker.kafka.known == [IN, "dlq"]
+    assert worker.lease.said == ["follow", "assigned"]
+    assert worker.events == ["started", "stopped", "stopped"]
+
+
+# The changelog
+
+
+def test_a_write_whose_place_kafka_has_forgotten_is_looked_up_at_the_end_of_the_changelog(worker: Worker) -> None:
+    worker.kafka.forgets_places = True
+    worker.kafka.logs[CHANGELOG] = words("old")
+
+    worker.run(lambda: worker.deliver(words("x")), lambda: worker.handled(1))
+
+    assert ("stored", 3) in worker.events
+
+
+def test_rows_that_another_process_has_overwritten_are_written_again(worker: Worker) -> None:
+    worker.table.stored = {b"x": b"7", b"y": b"8"}
+    worker.table.last = 0
+    zombie = [Received(1, b"x", b"0"), Received(2, b"y", b"0"), Received(3, b"new", b"0"), Received(4, CURSOR, b"old")]
+    worker.kafka.logs[CHANGELOG] = [Received(0, b"x", b"7"), *zombie]
+
+    worker.run(lambda: worker.deliver(words("x")), lambda: worker.handled(1))
+
+    assert [event for event in worker.events if event[0] == "written"] == [
+        ("written", ["x"]),
+        ("written", ["new", "y"]),
+    ]
+    recovered: dict[bytes | None, bytes | None] = {}
+    for record in worker.kafka.logs[CHANGELOG]:
+        recovered[record.key] = record.value
+    assert {key: recovered.pop(key) for key in (b"x", b"y", b"new")} == {b"x": b"8", b"y": b"8", b"new": None}
+    assert recovered == {key: worker.table.stored[key] for key in (CURSOR, OUTBOX)}
+
+
+def test_a_changelog_that_only_this_worker_writes_needs_no_repair(worker: Worker) -> None:
+    worker.table.last = 0
+    worker.kafka.logs[CHANGELOG] = words("old")
+
+    worker.run(
+        lambda: worker.deliver(words("x")),
+        lambda: worker.handled(1),
+        lambda: worker.deliver(words("x", start=1)),
+        lambda: worker.handled(2),
+    )
+
+    assert worker.kafka.reads == []
+
+
+# Death
+
+
+def test_a_broken_invariant_ends_the_process_with_nothing_of_the_micro_batch_done(worker: Worker) -> None:
+    worker.run(lambda: worker.deliver(words("x", "boom")), lambda: worker.until(lambda: False, "the end"))
+
+    assert worker.deaths == [EXIT_BROKEN]
+    assert worker.events == [("handled", IN, 0)]
+
+
+def test_a_send_that_fails_for_good_ends_the_process_and_a_restart_says_it(worker: Worker) -> None:
+    worker.kafka.fails = ConnectionError("gone for longer than is waited")
+    worker.run(lambda: worker.deliver(words("x")), lambda: worker.until(lambda: False, "the end"))
+    worker.kafka.fails = None
+    died = worker.deaths.copy()
+    worker.deaths.clear()
+    worker.make()
+
+    worker.run(lambda: worker.handled(1))
+
+    assert died == [EXIT_BROKEN]
+    assert worker.kafka.values(OUT) == ["1@0"]
+
+
+def test_a_log_that_no_longer_has_what_must_be_read_ends_the_process(worker: Worker) -> None:
+    worker.kafka.logs[IN] = words("a", "b", "c")
+
+    worker.run(
+        lambda: worker.deliver(words("a")),
+        lambda: worker.handled(1),
+        lambda: worker.kafka.first.update({IN: 2}),
+        lambda: worker.deliver(words("c", start=2)),
+        lambda: worker.until(lambda: False, "the end"),
+    )
+
+    assert worker.deaths == [EXIT_BROKEN]
+    assert worker.kafka.values(OUT) == ["1@0"]
+
+
+# What people ask
+
+
+def test_people_see_where_each_partition_is_how_far_event_time_has_come_and_what_is_waited_for() -> None:
+    worker = Worker(Counting(inputs=2))
+    worker.agent.ordered = True
+    worker.make()
+    seen: list[Any] = []
+
+    worker.run(
+        lambda: worker.deliver(words("beat", "beat", "x", "beat")),
+        lambda: worker.deliver(words("beat", "beat"), topic=OTHER),
+        lambda: worker.until(lambda: worker.kafka.values(BEATS), "the first beat is said"),
+        lambda: seen.extend([worker.loop.positions, worker.loop.reached, worker.loop.waiting]),
+    )
+
+    assert seen == [{(IN, 0): 2, (OTHER, 0): 2}, {"counting": 1000}, {"counting/0": "other of w"}]
+
+
+def test_the_topics_of_a_loop_are_the_inputs_of_its_agents() -> None:
+    assert Worker(Counting(inputs=2)).loop.topics == {IN, OTHER}
+
+
+def test_a_dead_letter_is_any_bytes_as_text() -> None:
+    assert loop_module.payload_text(b"\xff\x00") == "/wA="
+    assert loop_module.payload_text(None) == ""
+    assert orjson.dumps(loop_module.payload_text(b"\xff"))

@@ -1,0 +1,173 @@
+"""What the brain is measured against: the same decoding, steps and signals on aiokafka, librdkafka and stock Faust.
+
+`python -m benchmarks.brain_rivals aiokafka|librdkafka`; `faust -A benchmarks.brain_rivals worker` is the third.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+import faust
+import uvloop
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from agents.strategy import Shard, interests, step
+from benchmarks.market import PARTITIONS
+from benchmarks.meter import Meter
+from panda_streams.brokers.port import registered_brokers
+from panda_streams.codec import decode_market, encode
+from panda_streams.domain.shards import ShardMap
+from panda_streams.events import TickBatch
+from panda_streams.instrument_files import load_instruments
+from panda_streams.settings import load_settings
+from panda_streams.streams.sender import partition_of
+from strategies.config import load_strategies
+from strategies.interface import build
+
+KEY = b"paper"
+HOME = partition_of(KEY, PARTITIONS)
+_RECORDS = "BENCH_RECORDS"
+"""Environment variable: how many records are to be handled."""
+
+
+class Desk:
+    """The strategies and what they know, shard by shard."""
+
+    def __init__(self) -> None:
+        settings = load_settings()
+        instruments = load_instruments(settings.instruments)
+        configs = load_strategies(settings.strategies, instruments, registered_brokers())
+        strategies = [build(config) for config in configs]
+        self._interested = interests(strategies)
+        self._map = ShardMap(PARTITIONS, instruments)
+        self._shards = [
+            Shard({strategy.config.strategy_id: strategy.initial() for strategy in strategies})
+            for _ in range(PARTITIONS)
+        ]
+
+    def signals(self, partition: int, offset: int, value: bytes) -> list[bytes]:
+        """The signals at a record, encoded."""
+        batch = decode_market(value)
+        if not isinstance(batch, TickBatch):
+            return []
+        signals, failures = step(self._shards[partition], batch, (partition, offset), self._interested, self._map)
+        assert not failures, failures
+        return [encode(signal) for signal in signals]
+
+
+def topic(name: str) -> str:
+    return f"{os.environ['PANDA_TOPIC_PREFIX']}{name}"
+
+
+def hosts() -> str:
+    return os.environ["KAFKA_BROKER_URL"].removeprefix("kafka://")
+
+
+async def run_aiokafka() -> None:
+    desk, meter, left = Desk(), Meter(), int(os.environ[_RECORDS])
+    out = topic("aiokafka")
+    producer = AIOKafkaProducer(bootstrap_servers=hosts(), acks="all", enable_idempotence=True)
+    consumer = AIOKafkaConsumer(
+        topic("market.ticks"),
+        bootstrap_servers=hosts(),
+        group_id=out,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    await producer.start()
+    await consumer.start()
+    meter.ready()
+    while left:
+        sent = []
+        for place, records in (await consumer.getmany(timeout_ms=1000)).items():
+            for record in records:
+                for signal in desk.signals(place.partition, record.offset, record.value):
+                    sent.append(await producer.send(out, signal, KEY, HOME))
+            left -= len(records)
+        await asyncio.gather(*sent)
+        await consumer.commit()
+    meter.done()
+    await consumer.stop()
+    await producer.stop()
+
+
+def run_librdkafka() -> None:
+    from confluent_kafka import Consumer, Producer
+
+    desk, meter, left = Desk(), Meter(), int(os.environ[_RECORDS])
+    out = topic("librdkafka")
+    producer = Producer({"bootstrap.servers": hosts(), "acks": "all", "enable.idempotence": True, "linger.ms": 0})
+    consumer = Consumer(
+        {
+            "bootstrap.servers": hosts(),
+            "group.id": out,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    assigned = []
+    consumer.subscribe([topic("market.ticks")], on_assign=lambda _, places: assigned.extend(places))
+    first = []
+    while not assigned:
+        first = consumer.consume(1, timeout=0.1)
+    meter.ready()
+    while left:
+        records, first = first or consumer.consume(2000, timeout=1.0), []
+        for record in records:
+            assert record.error() is None, record.error()
+            for signal in desk.signals(record.partition(), record.offset(), record.value()):
+                producer.produce(out, signal, KEY, HOME)
+        left -= len(records)
+        producer.flush()
+        if records:
+            consumer.commit(asynchronous=False)
+    meter.done()
+    consumer.close()
+
+
+def stock() -> faust.App:
+    """Faust as its documentation shows it, with raw bytes."""
+    desk, meter, left = Desk(), Meter(), int(os.environ[_RECORDS])
+    out = topic("faust")
+    app = faust.App(
+        out,
+        broker=f"kafka://{hosts()}",
+        key_serializer="raw",
+        value_serializer="raw",
+        topic_partitions=PARTITIONS,
+        consumer_auto_offset_reset="earliest",
+        web_enabled=False,
+        datadir=f"{os.environ['PANDA_HOME']}/stock",
+    )
+    ticks = app.topic(topic("market.ticks"), key_type=bytes, value_type=bytes)
+    signals = app.topic(out, key_type=bytes, value_type=bytes)
+
+    @app.agent(ticks)
+    async def strategy(stream: Any) -> None:
+        nonlocal left
+        async for event in stream.events():
+            message = event.message
+            for signal in desk.signals(message.partition, message.offset, event.value):
+                await signals.send(key=KEY, value=signal, partition=HOME)
+            left -= 1
+            if not left:
+                await app.producer.flush()
+                meter.done()
+
+    @app.task
+    async def begin() -> None:
+        meter.ready()
+
+    return app
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "aiokafka":
+        uvloop.run(run_aiokafka())
+    else:
+        run_librdkafka()
+elif sys.argv[0].endswith("faust"):
+    app = stock()

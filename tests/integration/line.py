@@ -1,0 +1,288 @@
+"""The whole line on real ticks: starts its processes on two strategies, waits for their end, reads what they left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from panda_streams.worlds import prepare
+from tests.integration.conftest import FreshWorld, Spawned
+from tests.integration.reading import Line, get, is_beat, read_topic
+from tests.polling import eventually
+
+__all__ = [
+    "STRATEGIES",
+    "TRADED",
+    "Deployed",
+    "Run",
+    "assert_books_equal_the_topics",
+    "assert_each_order_ends_once",
+    "assert_fills_follow_the_tick_log",
+    "assert_no_id_has_two_contents",
+]
+
+TRADED = ("signals.raw", "signals.validated", "signals.rejected", "orders.updates", "orders.filled")
+_LATENCY_MS, _SLIPPAGE, _CHARGE_RATE = 500, Decimal("0.0001"), Decimal("0.0005")
+_TICK_SIZE = Decimal("0.05")
+_WORKER = ["faust", "-A", "faust_app", "worker"]
+
+STRATEGIES = {
+    "momentum.yaml": """
+strategy_id: Momentum_NIFTY_1
+strategy: momentum
+watches: ["NSE:NIFTY 50"]
+trades: [NSE:RELIANCE, NSE:HDFCBANK, NSE:INFY, NSE:ICICIBANK, NSE:TCS, NSE:SBIN, NSE:LT, NSE:AXISBANK, NSE:KOTAKBANK,
+  NSE:TITAN, NSE:MARUTI, NSE:WIPRO, NSE:HCLTECH, NSE:BAJFINANCE, NSE:TATASTEEL, NSE:SUNPHARMA]
+brokers: [paper, zerodha]
+zerodha_trading_enabled: false
+params: {entry_bps: 2}
+accounts:
+  paper: {capital: "1000000", share_of_capital: "0.05", max_position: 5000}
+  zerodha: {capital: "1000000", share_of_capital: "0.05", max_position: 5000}
+""",
+    # Capital for some of its positions only: which entries are refused depends on what was filled before.
+    "mean_reversion.yaml": """
+strategy_id: MeanReversion_1
+strategy: mean_reversion
+trades: [NSE:RELIANCE, NSE:HDFCBANK, NSE:INFY, NSE:ICICIBANK, NSE:TCS, NSE:SBIN, NSE:LT, NSE:AXISBANK, NSE:BHARTIARTL,
+  NSE:TITAN, NSE:MARUTI, NSE:WIPRO, NSE:ITC, NSE:ASIANPAINT, NSE:ULTRACEMCO, NSE:TATASTEEL, NSE:SUNPHARMA]
+brokers: [paper]
+params: {min_deviation_bps: 6}
+accounts:
+  paper: {capital: "2000000", share_of_capital: "0.3", max_position: 5000}
+""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run has left."""
+
+    topics: dict[str, list[Line]]
+    """By name without prefix, as `paper.signals.raw`: the records in the order of the log, beats apart."""
+    market: list[Line]
+    portfolios: dict[str, dict[str, Any]]
+    """The gateway's answer by strategy_id."""
+    summary: dict[str, Any]
+    namespaces: dict[str, dict[str, Any]]
+    mirrored: list[str]
+    """Every key of Redis."""
+
+    def events(self, name: str, namespace: str = "paper") -> list[dict[str, Any]]:
+        return [json.loads(line.value, parse_float=Decimal) for line in self.topics[f"{namespace}.{name}"]]
+
+    def ticks(self) -> Iterator[tuple[int, int, list[Any]]]:
+        """(partition, offset, tick array) in the order of the log."""
+        for line in self.market:
+            head = json.loads(line.value.split(b"\n")[0])
+            for tick in head.get("ticks", []):
+                yield line.partition, line.offset, tick
+
+    def said(self, name: str) -> dict[tuple[str, int], bytes]:
+        """What a paper topic says, by producer and sequence: the same in every run on the replay clock."""
+        lines = [(json.loads(line.value), line.value) for line in self.topics[f"paper.{name}"]]
+        return {(event["producer"], event["sequence"]): value for event, value in lines}
+
+    def books(self) -> dict[str, dict[str, Any]]:
+        """The portfolios without what only tells when and how often they were written."""
+        return {
+            strategy_id: {
+                **{name: book[name] for name in ("capital", "cash", "realised", "unrealised", "charges", "fills")},
+                "positions": {row["instrument"]: (row["quantity"], row["average_price"]) for row in book["positions"]},
+            }
+            for strategy_id, book in self.portfolios.items()
+        }
+
+
+class Deployed:
+    """Feed, brain, paper arm and gateway of one world."""
+
+    def __init__(
+        self,
+        world: FreshWorld,
+        spawn: Callable[..., Spawned],
+        directory: Path,
+        strategies: Mapping[str, str] = STRATEGIES,
+    ) -> None:
+        self.world = world
+        self._spawn = spawn
+        configs = directory / "strategies"
+        configs.mkdir(parents=True)
+        for name, text in strategies.items():
+            (configs / name).write_text(text)
+        world.env["PANDA_STRATEGIES"] = str(configs)
+        asyncio.run(prepare(world.settings, world.servers))
+        self.gateway = f"http://127.0.0.1:{world.env['PANDA_PORT_BASE']}"
+        self._spawn(["panda", "gateway"], env=world.env)
+        eventually(lambda: get(f"{self.gateway}/ready")[0] == 200, timeout_s=40, what="the gateway is ready")
+
+    def brain(self, instance: int = 0) -> Spawned:
+        return self._spawn(_WORKER, env={**self.world.env, "PANDA_INSTANCE": str(instance)})
+
+    def arm(self, instance: int = 0) -> Spawned:
+        env = {**self.world.env, "BROKER_NAMESPACE": "paper", "PANDA_INSTANCE": str(instance)}
+        return self._spawn(_WORKER, env=env)
+
+    def feed(self, recording: Path, speed: str = "max") -> Spawned:
+        return self._spawn(["panda", "feed", "replay", str(recording), "--speed", speed], env=self.world.env)
+
+    def replay(self, recording: Path) -> None:
+        """Publish a whole recording, as quick as Kafka takes it."""
+        feed = self.feed(recording)
+        assert feed.wait(120) == 0, feed.output()
+
+    def topic(self, name: str, namespace: str = "paper") -> list[Line]:
+        """The records of an arm's topic, beats apart."""
+        return [line for line in self.whole_topic(f"{namespace}.{name}") if not is_beat(line.value)]
+
+    def whole_topic(self, name: str) -> list[Line]:
+        return read_topic(self.world.servers.kafka, f"{self.world.servers.prefix}{name}")
+
+    def once(self, name: str) -> set[bytes]:
+        """The records of a paper topic; one that a crash made its producer say again counts once."""
+        return {line.value for line in self.topic(name)}
+
+    def judged(self) -> int:
+        return len(self.once("signals.validated")) + len(self.once("signals.rejected"))
+
+    def workers(self) -> list[dict[str, Any]]:
+        """What brains and arms that run now say of themselves."""
+        _, answer = get(f"{self.gateway}/api/v1/processes")
+        rows = answer["processes"] if answer else []
+        return [row for row in rows if row["role"] in ("brain", "arm") and row["fresh"]]
+
+    def portfolios(self) -> dict[str, dict[str, Any]]:
+        status, answer = get(f"{self.gateway}/api/v1/portfolios/paper")
+        names = [row["strategy_id"] for row in answer["portfolios"]] if status == 200 else []
+        return {name: get(f"{self.gateway}/api/v1/portfolios/paper/{name}")[1] for name in names}
+
+    def await_quiet(self, *, workers: int = 2, timeout_s: float = 240) -> None:
+        """Return once all workers are ready with nothing waiting, each order has its end and each fill its booking."""
+
+        def idle() -> bool:
+            rows = self.workers()
+            return len(rows) == workers and all(row["ready"] and row["lag"] == 0 for row in rows)
+
+        def quiet() -> bool:
+            if not idle():
+                return False
+            said = {name: len(self.once(name)) for name in TRADED}
+            ended = sum(json.loads(value)["state"] != "WORKING" for value in self.once("orders.updates"))
+            booked = sum(portfolio["fills"] for portfolio in self.portfolios().values())
+            return (
+                said["signals.raw"] > 0
+                and said["signals.validated"] + said["signals.rejected"] == said["signals.raw"]
+                and ended == said["signals.validated"]
+                and booked == said["orders.filled"]
+                and idle()
+            )
+
+        eventually(quiet, timeout_s=timeout_s, what="brain and arm have done all their work")
+
+    def read(self) -> Run:
+        """Read what the run has left."""
+        names = [*(f"paper.{name}" for name in (*TRADED, "marks", "dlq")), "brain.dlq"]
+        names += [f"zerodha.{name}" for name in (*TRADED, "marks", "dlq")]
+        with redis.Redis.from_url(self.world.env["REDIS_URL"], decode_responses=True) as client:
+            mirrored = list(client.scan_iter(count=1000))
+        return Run(
+            topics={name: [line for line in self.whole_topic(name) if not is_beat(line.value)] for name in names},
+            market=self.whole_topic("market.ticks"),
+            portfolios=self.portfolios(),
+            summary=get(f"{self.gateway}/api/v1/portfolios/paper/summary")[1],
+            namespaces={row["namespace"]: row for row in get(f"{self.gateway}/api/v1/namespaces")[1]["namespaces"]},
+            mirrored=mirrored,
+        )
+
+
+class Book:
+    """The arithmetic of a book once more, in fractions and without a line of the code under test."""
+
+    def __init__(self) -> None:
+        self.cash = Fraction(0)
+        self.charges = Fraction(0)
+        self.held: dict[str, tuple[int, Fraction]] = {}
+        self.realised = Fraction(0)
+
+    def fill(self, fill: dict[str, Any]) -> None:
+        quantity = fill["quantity"] * (1 if fill["side"] == "BUY" else -1)
+        price, charges = Fraction(fill["price"]), Fraction(fill["charges"])
+        self.cash -= quantity * price + charges
+        self.charges += charges
+        held, average = self.held.get(fill["instrument"], (0, Fraction(0)))
+        assert held + quantity >= 0, "no strategy here may ever be short"
+        if quantity > 0:
+            average = (held * average + quantity * price) / (held + quantity)
+        else:
+            self.realised += -quantity * (price - average)
+        self.held[fill["instrument"]] = (held + quantity, average)
+
+
+def assert_fills_follow_the_tick_log(run: Run) -> None:
+    """Each fill is at the first tick of its instrument half a second after its cause, slipped by one basis point."""
+    after: dict[tuple[int, str], list[tuple[int, list[Any]]]] = defaultdict(list)
+    for partition, offset, tick in run.ticks():
+        after[partition, tick[0]].append((offset, tick))
+    orders = {event["order_id"]: event for event in run.events("signals.validated")}
+    for event in run.events("orders.filled"):
+        fill, cause = event["fill"], orders[event["fill"]["order_id"]]["signal"]["cause"]
+        assert fill["quantity"] == orders[fill["order_id"]]["quantity"]
+        tick = next(
+            tick
+            for offset, tick in after[cause["shard"], fill["instrument"]]
+            if (offset, tick[7]) > (cause["offset"], cause["row"]) and tick[6] >= cause["time"] + _LATENCY_MS
+        )
+        last, buying = Decimal(tick[1]) / 100, fill["side"] == "BUY"
+        slipped = last * (1 + _SLIPPAGE if buying else 1 - _SLIPPAGE)
+        steps = (slipped / _TICK_SIZE).to_integral_value(ROUND_CEILING if buying else ROUND_FLOOR)
+        assert Decimal(fill["price"]) == steps * _TICK_SIZE
+        assert Decimal(fill["charges"]) == Decimal(fill["price"]) * fill["quantity"] * _CHARGE_RATE
+        assert (fill["tick"]["row"], fill["time"]) == (tick[7], tick[6])
+
+
+def assert_books_equal_the_topics(run: Run) -> None:
+    """What the gateway answers is, to the paisa, what the fills say."""
+    books: dict[str, Book] = defaultdict(Book)
+    # A record can stand twice in a log, after a crash of its producer, but never with two contents.
+    filled = {event["fill"]["fill_id"]: event["fill"] for event in run.events("orders.filled")}
+    for fill in sorted(filled.values(), key=lambda fill: (fill["time"], fill["tick"]["offset"])):
+        books[fill["strategy_id"]].fill(fill)
+
+    assert run.portfolios.keys() == books.keys()
+    for strategy_id, book in books.items():
+        portfolio = run.portfolios[strategy_id]
+        assert _paisa(portfolio["cash"]) == _paisa(Fraction(portfolio["capital"]) + book.cash)
+        assert _paisa(portfolio["charges"]) == _paisa(book.charges)
+        assert _paisa(portfolio["realised"]) == _paisa(book.realised)
+        positions = {row["instrument"]: row["quantity"] for row in portfolio["positions"] if row["quantity"]}
+        assert positions == {name: quantity for name, (quantity, _) in book.held.items() if quantity}
+    assert Decimal(run.summary["cash"]) == sum(Decimal(portfolio["cash"]) for portfolio in run.portfolios.values())
+
+
+def assert_no_id_has_two_contents(run: Run) -> None:
+    for name in TRADED:
+        contents: dict[tuple[str, int], set[bytes]] = defaultdict(set)
+        for line in run.topics[f"paper.{name}"]:
+            event = json.loads(line.value)
+            contents[event["producer"], event["sequence"]].add(line.value)
+        assert all(len(values) == 1 for values in contents.values()), name
+
+
+def assert_each_order_ends_once(run: Run) -> None:
+    updates = {(event["producer"], event["sequence"]): event for event in run.events("orders.updates")}
+    ended = Counter(update["order_id"] for update in updates.values() if update["state"] != "WORKING")
+    assert ended == Counter({event["order_id"]: 1 for event in run.events("signals.validated")})
+
+
+def _paisa(amount: Any) -> Decimal:
+    value = Fraction(amount)
+    return (Decimal(value.numerator) / Decimal(value.denominator)).quantize(Decimal("0.01"))
