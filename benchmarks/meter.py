@@ -53,8 +53,8 @@ def follow(app: Any, finished: Callable[[], bool]) -> None:
     begun = False
 
     async def until_finished() -> None:
-        while not finished() or any(runner.task.unwritten for runner in loop._runners.values()):
-            await asyncio.sleep(_POLL_S)  # noqa: ASYNC110  nothing in the worker could set an event
+        while not finished() or any(runner.task.unwritten for runner in loop._runners.values()):  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
         meter.done()
 
     def metered() -> None:

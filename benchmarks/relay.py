@@ -14,7 +14,7 @@ from msgspec.json import Decoder, Encoder
 from panda_streams.streams.inputs import Input, Item
 from panda_streams.streams.task import Agent, Output, Part
 
-__all__ = ["RECORDS", "KEYS", "Record", "Relay", "Tally", "add", "encode", "load", "read", "record", "topic"]
+__all__ = ["RECORDS", "KEYS", "Record", "Relay", "Tally", "add", "encode", "load", "read", "record", "source", "topic"]
 
 RECORDS = "BENCH_RECORDS"
 """Environment variable: how many records are to be handled."""
@@ -48,8 +48,9 @@ def topic(name: str) -> str:
     return f"{os.environ['PANDA_TOPIC_PREFIX']}{name}"
 
 
-SOURCE = topic(os.environ.get("BENCH_SOURCE", "relay"))
-"""The input."""
+def source() -> str:
+    """The input topic."""
+    return topic(os.environ.get("BENCH_SOURCE", "relay"))
 
 
 def record(sequence: int) -> tuple[bytes, bytes]:

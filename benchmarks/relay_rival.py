@@ -12,7 +12,7 @@ from rocksdict import Options, Rdict, WriteBatch
 
 from benchmarks.market import PARTITIONS
 from benchmarks.meter import Meter
-from benchmarks.relay import RECORDS, SOURCE, Tally, add, encode, load, read, topic
+from benchmarks.relay import RECORDS, Tally, add, encode, load, read, source, topic
 
 __all__: list[str] = []
 
@@ -27,7 +27,7 @@ async def main() -> None:
     changelog, out = topic("aiokafka-changelog"), topic("aiokafka")
     producer = AIOKafkaProducer(bootstrap_servers=hosts, acks="all", enable_idempotence=True)
     consumer = AIOKafkaConsumer(
-        SOURCE,
+        source(),
         bootstrap_servers=hosts,
         group_id=out,
         enable_auto_commit=False,

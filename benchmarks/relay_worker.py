@@ -9,7 +9,7 @@ from typing import Any
 import uvloop
 
 from benchmarks.meter import follow
-from benchmarks.relay import RECORDS, SOURCE, Relay, topic
+from benchmarks.relay import RECORDS, Relay, source, topic
 from panda_streams.identity import Role
 from panda_streams.servers import find_servers, identify_process
 from panda_streams.settings import load_settings
@@ -32,7 +32,9 @@ def _build() -> PandaApp:
     asyncio.set_event_loop(uvloop.new_event_loop())
     settings = load_settings()
     servers = find_servers(settings)
-    app = make_app(identify_process(settings, servers, Role.BRAIN), settings, servers.kafka)
+    identity = identify_process(settings, servers, Role.BRAIN)
+    identity.data_dir.mkdir(parents=True, exist_ok=True)
+    app = make_app(identity, settings, servers.kafka)
     options = client_options(settings, servers.kafka)
     loop = AgentLoop(
         app,
@@ -43,14 +45,14 @@ def _build() -> PandaApp:
         _no_stray,
     )
     app.agent_loop = loop
-    agent = Relay(SOURCE, topic("worker"))
+    agent = Relay(source(), topic("worker"))
     loop.add(agent, make_table(app, agent.name, "a row a key"))
 
     async def run(stream: Any) -> None:
         async for delivery in stream:
             loop.take(agent.name, delivery)
 
-    app.agent(ListTopic.of(app, [SOURCE]), name=agent.name)(run)
+    app.agent(ListTopic.of(app, [source()]), name=agent.name)(run)
     install(app, loop.topics, loop.starts, loop.assigned, loop.release)
     return app
 

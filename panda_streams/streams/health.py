@@ -205,7 +205,7 @@ class WorkerHealth:
 
     def _standings(self, consumer: Any, places: Iterable[TP]) -> dict[TP, Standing | None]:
         """Where each partition stands, None if its end is not known."""
-        positions, waiting = self._loop.positions, self._waiting()
+        positions, waiting = self._loop.positions, self._loop.blocked
         standings: dict[TP, Standing | None] = {}
         for place in places:
             end = self._end(consumer, place)
@@ -214,15 +214,14 @@ class WorkerHealth:
                 continue
             committed = consumer._committed_offset.get(place) or 0
             handled = positions.get((place.topic, place.partition), committed)
-            read = consumer._read_offset.get(place)
             standings[place] = Standing(
                 end=end,
-                fetched=max(handled, -1 if read is None else read + 1),
+                fetched=max(handled, consumer.fetched(place)),
                 handled=handled,
-                acknowledged=consumer._new_offset(place) or 0,
+                acknowledged=consumer.acknowledged(place),
                 committed=committed,
                 waits=place in waiting,
-                held=place in consumer._held,
+                held=consumer.is_held(place),
             )
         return standings
 
@@ -234,14 +233,6 @@ class WorkerHealth:
             return None
         asked = self._ends.get(place)
         return max((int(end) for end in (known, asked) if end is not None), default=None)
-
-    def _waiting(self) -> set[TP]:
-        """Partitions whose next record waits for another one."""
-        places = set()
-        for name in self._loop.waiting:
-            agent, _, number = name.rpartition("/")
-            places |= {TP(topic, int(number)) for topic in self._app.agents[agent].channel.topics}
-        return places
 
 
 def give_up(reason: str) -> NoReturn:

@@ -193,6 +193,8 @@ class Inputs:
             log = self.logs[input.topic] = Log(input, len(self._streams))
             self._streams += log.streams.values()
         self._ordered = ordered
+        self._strays = 0
+        self._only = self._streams[0] if len(self._streams) == 1 else None
         self._arrivals = 0
 
     # What goes in
@@ -242,6 +244,7 @@ class Inputs:
             log.ready_from = {}
 
     def _stray(self, log: Log, record: Received, reason: str) -> None:
+        self._strays += 1
         log.strays.append(Held(record, Item(BadEvent(reason), "", 0), NEVER, self._arrivals))
 
     def expected(self, topic: str) -> int:
@@ -291,9 +294,11 @@ class Inputs:
 
     def next(self) -> tuple[Log, Stream | None] | None:
         """Whose first record is to be handled now; None if nothing may be. Without a stream: the log's first stray."""
-        for log in self.logs.values():
-            if log.strays:
-                return log, None
+        if self._strays:
+            return next(log for log in self.logs.values() if log.strays), None
+        only = self._only
+        if only is not None:
+            return (only.log, only) if only.buffer else None
         return self._first_ordered() if self._ordered else self._first_come()
 
     def _first_come(self) -> tuple[Log, Stream] | None:
@@ -336,6 +341,7 @@ class Inputs:
     def pop(self, log: Log, stream: Stream | None) -> Held:
         """Take out what `next` named."""
         if stream is None:
+            self._strays -= 1
             return log.strays.popleft()
         held = stream.buffer.popleft()
         sequence = held.item.sequence

@@ -151,6 +151,18 @@ class ListConsumer(driver.Consumer):
             self._done[place] = offset
             self._acked[place]  # a partition is looked at only if it has an entry here
 
+    def acknowledged(self, place: TP) -> int:
+        """Everything before this offset is acknowledged, committed or not."""
+        return self._done.get(place, 0)
+
+    def fetched(self, place: TP) -> int:
+        """Everything before this offset was delivered."""
+        read = self._read_offset.get(place)
+        return 0 if read is None else int(read) + 1
+
+    def is_held(self, place: TP) -> bool:
+        return place in self._held
+
     def _new_offset(self, tp: TP) -> int | None:
         return self._done.get(tp) if tp.topic in self.listed else super()._new_offset(tp)
 

@@ -182,7 +182,7 @@ class AgentLoop:
 
     @property
     def reached(self) -> dict[str, int]:
-        """By agent: the event time that all of its partitions here have reached."""
+        """By agent: the event time that its partitions here have reached, the lowest of those that say beats."""
         reached: dict[str, int] = {}
         for (name, _), runner in self._runners.items():
             if runner.task.said is not None:
@@ -196,6 +196,16 @@ class AgentLoop:
             f"{name}/{number}": ", ".join(streams)
             for (name, number), runner in self._runners.items()
             if (streams := runner.task.inputs.waits_for())
+        }
+
+    @property
+    def blocked(self) -> set[TP]:
+        """The partitions whose next record waits for another one."""
+        return {
+            TP(source.topic, runner.partition)
+            for runner in self._runners.values()
+            if runner.task.inputs.waits_for()
+            for source in runner.agent.inputs
         }
 
     # What the runners share

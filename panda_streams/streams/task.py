@@ -23,6 +23,8 @@ CURSOR = b"\x00cursor"
 OUTBOX = b"\x00outbox"
 """Key of the row that holds what the last micro-batch with outputs says."""
 _CACHED_ROWS = 10_000
+_BEATS = 1000
+"""Records that moved nothing but watermarks, after which the cursor is written all the same."""
 _MAX_BYTES = 256 * 1024
 """Bytes of outputs after which a micro-batch is closed: it is written in one piece, twice (outbox and topic)."""
 
@@ -285,11 +287,16 @@ class Task:
                 size += sum(len(output.value) for output in said)
         if items:
             self._unwritten = True
-        elif not (write and self._unwritten):
+        elif not (write and (self._unwritten or self._beats_unwritten())):
             return None
         if write or (outputs and agent.outbox):
             return Batch(outputs, self._rows(outputs if agent.outbox else []), items, time)
         return Batch(outputs, None, items, time)
+
+    def _beats_unwritten(self) -> bool:
+        """Whether so many beats came since the last write that a restart should not read them all again."""
+        handled = self.inputs.handled()
+        return any(offset - self._written[topic] >= _BEATS for topic, offset in handled.items())
 
     def _letter(self, topic: str, record: Received, reason: str) -> Output:
         return self._dead_letter(Stray(topic, self.partition, record, reason))

@@ -110,8 +110,14 @@ def test_the_books_have_come_as_far_as_execution_once_nothing_waits_for_them(tmp
     assert booked == [None, 2000, 2000, 4000]
 
 
+class ClosingMirror(FakeMirror):
+    async def stop(self) -> None:
+        """Nothing is pending."""
+
+
 def test_a_worker_that_stops_says_where_it_stood(tmp_path: Path) -> None:
     brain = Worker(tmp_path)
+    brain.mirror = brain.reporter._mirror = ClosingMirror()  # type: ignore[assignment]
     brain.loop.reached = {"strategy": 7000}
     brain.report()
     brain.loop.reached = {}

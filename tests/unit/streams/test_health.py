@@ -25,10 +25,10 @@ class FakeConsumer:
         self.assigned = set(assigned)
         self.ends: dict[TP, int | None] = {HERE: 7, THERE: 7}
         self.true_ends: dict[TP, int] | Exception = {}
-        self.acknowledged: dict[TP, int] = {}
+        self.done: dict[TP, int] = {}
         self._committed_offset: dict[TP, int] = {HERE: 5, THERE: 5}
-        self._read_offset: dict[TP, int] = {HERE: 6, THERE: 6}
-        self._held: set[TP] = set()
+        self.read: dict[TP, int] = {HERE: 6, THERE: 6}
+        self.held: set[TP] = set()
         self.coordination_ended = False
         coordination = SimpleNamespace(done=lambda: self.coordination_ended)
         coordinator = SimpleNamespace(_coordination_task=coordination)
@@ -46,8 +46,14 @@ class FakeConsumer:
             raise self.true_ends
         return self.true_ends
 
-    def _new_offset(self, place: TP) -> int | None:
-        return self.acknowledged.get(place)
+    def acknowledged(self, place: TP) -> int:
+        return self.done.get(place, 0)
+
+    def fetched(self, place: TP) -> int:
+        return self.read[place] + 1
+
+    def is_held(self, place: TP) -> bool:
+        return place in self.held
 
 
 class Worker:
@@ -63,7 +69,6 @@ class Worker:
             actives_ready=True, recovery=SimpleNamespace(active_remaining_total=lambda: self.remaining)
         )
         self.app: Any = SimpleNamespace(
-            agents={"only": SimpleNamespace(channel=SimpleNamespace(topics=["in"]))},
             consumer=consumer,
             producer=SimpleNamespace(_producer=SimpleNamespace(client=client)),
             tables=self.tables,
@@ -71,7 +76,7 @@ class Worker:
             monitor=SimpleNamespace(send_errors=0),
         )
         self.loop: Any = SimpleNamespace(
-            positions={("in", 0): handled, ("in", 1): 5}, waiting={}, topics=frozenset({"in"})
+            positions={("in", 0): handled, ("in", 1): 5}, blocked=set(), topics=frozenset({"in"})
         )
         self.health = WorkerHealth(self.app, self.loop)
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
@@ -183,14 +188,14 @@ def test_records_that_nothing_handles_are_a_stall_and_named(monkeypatch: pytest.
 
 def test_a_record_that_waits_for_a_beat_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker(monkeypatch, FakeConsumer(HERE))
-    worker.loop.waiting = {"only/0": "signals.validated of risk"}
+    worker.loop.blocked = {HERE}
 
     assert worker.after(3600.0).ready
 
 
 def test_an_agent_that_waits_does_not_excuse_its_other_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker(monkeypatch, FakeConsumer(HERE, THERE))
-    worker.loop.waiting = {"only/1": "signals.validated of risk"}
+    worker.loop.blocked = {THERE}
 
     assert worker.after(16.0).checks["stalled"] == "records are not handled on in-0"
 

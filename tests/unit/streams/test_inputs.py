@@ -476,8 +476,9 @@ def logs_of(said: dict[str, list[Said]], draw: Any) -> dict[str, list[Said]]:
     while any(left.values()):
         writer = draw(st.sampled_from([name for name, records in left.items() if records]))
         many.append(left[writer].pop(0))
-        if draw(st.integers(0, 4)) == 0:
-            many.append(draw(st.sampled_from([one for one in many if one.sequence is not None] or [many[-1]])))
+        again = [one for one in many if one.sequence is not None or not one.text]
+        if again and draw(st.integers(0, 4)) == 0:
+            many.append(draw(st.sampled_from(again)))
     return {ONE: one, MANY: many}
 
 

@@ -493,6 +493,18 @@ def test_a_worker_whose_lease_has_run_out_gives_its_partition_up_without_a_word(
     assert worker.deaths == []
 
 
+def test_a_worker_without_a_lease_does_not_even_say_again_what_it_said_last(worker: Worker) -> None:
+    worker.run(lambda: worker.deliver(words("x")), lambda: worker.handled(1))
+    worker.events.clear()
+    worker.make()
+    worker.lease.good = False
+    asked = worker.lease.asked
+
+    worker.run(lambda: worker.until(lambda: worker.lease.asked >= asked + 3, "the lease is asked for"))
+
+    assert worker.events == []
+
+
 def test_what_the_loop_sends_with_is_connected_before_anything_is_delivered(worker: Worker) -> None:
     async def live() -> None:
         await worker.loop.start()
