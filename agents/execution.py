@@ -134,8 +134,9 @@ class ExecutionAgent(Agent):
         order = accept(
             validated.order_id, validated.signal, validated.quantity, validated.time, self._trader.latency_ms
         )
-        changes = [Change(order, OrderState.WORKING, validated.time), *self._passed(part, order)]
-        return self._say(part, {instrument: changes})
+        late = self._passed(part, order)
+        said = self._say(part, {instrument: [Change(order, OrderState.WORKING, validated.time), *late]})
+        return said + self._priced(part, instrument) if late else said
 
     def _passed(self, part: Part, order: Order) -> list[Change]:
         """What the ticks that were handled before the order arrived give it."""
@@ -152,11 +153,22 @@ class ExecutionAgent(Agent):
                 return changes
         return []
 
+    def _priced(self, part: Part, instrument: str) -> list[Output]:
+        """Take the last price of a late fill's instrument from the window; after the end of the data, mark it now."""
+        shard = _shard(part)
+        if instrument in shard.prices:
+            seen = [market for _, market in part.memory.window if isinstance(market, TickBatch)]
+            prices = [tick.price for batch in seen for tick in batch.ticks if tick.instrument == instrument]
+            shard = shard.model_copy(update={"prices": {**shard.prices, instrument: prices[-1]}})
+            part.rows.put(shard_key(part.partition), shard)
+        return [] if shard.ended is None else list(self._marked(part, shard, shard.ended))
+
     def _match(self, part: Part, batch: TickBatch, offset: int) -> list[Output]:
         shard = _shard(part)
         if not shard.working and not shard.prices:
             return []
-        working, held = set(shard.working), shard.prices
+        working = set(shard.working)
+        held = working | set(shard.prices)
         met: dict[str, list[Change]] = {}
         prices: dict[str, int] = {}
         tape: Tape | None = None
@@ -188,7 +200,7 @@ class ExecutionAgent(Agent):
             if shard.ended is not None:
                 part.rows.put(shard_key(part.partition), shard.model_copy(update={"ended": None}))
             return []
-        part.rows.put(shard_key(part.partition), shard.model_copy(update={"ended": beat.time, "end_offset": offset}))
+        part.rows.put(shard_key(part.partition), shard.model_copy(update={"ended": beat.time}))
         ended = {name: expire(part.rows.get(name).orders.values(), offset, beat.time) for name in shard.working}
         return self._say(part, {name: changes for name, changes in ended.items() if changes})
 
@@ -249,13 +261,17 @@ class ExecutionAgent(Agent):
 
     def beat(self, part: Part, reached: int, now: float) -> list[Output]:
         """The shard's beat, and the last prices of what is held: once a second, and at the end of the data."""
-        writer, context = execution_writer(part.partition), self._context
-        beat = StageBeat(world=context.world, producer=writer, time=reached)
+        beat = StageBeat(world=self._context.world, producer=execution_writer(part.partition), time=reached)
         outputs = [Output(self._updates, self._account, encode(beat), self._home)]
         shard, memory = _shard(part), part.memory
         if not shard.prices or (now - memory.marked_at < _MARK_INTERVAL_S and shard.ended is None):
             return outputs
         memory.marked_at = now
+        return [*outputs, *self._marked(part, shard, shard.ended or reached)]
+
+    def _marked(self, part: Part, shard: ShardRow, time: int) -> Iterator[Output]:
+        """A mark for each strategy that holds a position on the shard."""
+        context = self._context
         prices: dict[str, dict[str, int]] = {}
         for instrument, price in shard.prices.items():
             row = part.rows.get(instrument)
@@ -267,12 +283,11 @@ class ExecutionAgent(Agent):
                 namespace=context.namespace,
                 strategy_id=strategy_id,
                 shard=part.partition,
-                time=shard.ended or reached,
+                time=time,
                 prices={name: price_of(units, context.instruments[name].decimals) for name, units in found.items()},
-                producer=writer,
+                producer=execution_writer(part.partition),
             )
-            outputs.append(Output(self._marks, strategy_id.encode(), encode(mark)))
-        return outputs
+            yield Output(self._marks, strategy_id.encode(), encode(mark))
 
     # The mirror
 

@@ -58,10 +58,17 @@ class Shard:
     signals: int = 0
     stored: dict[str, StoredState] = field(default_factory=dict)
     """The states as they were stored last."""
-    unsaid: list[Failure] = field(default_factory=list)
-    """Failures that are still to be published."""
+    unsaid: dict[str, str] = field(default_factory=dict)
+    """Strategies that raised and are still to be published as paused, and why."""
+    unstored: bool = False
+    """True while what was paused last is not in the stored row."""
     changed: bool = False
     """True if it differs from what is stored by something that is not in the tick log."""
+
+    def pause(self, strategy_id: str, reason: str) -> None:
+        """Show a strategy that raised no further tick, and have that published."""
+        self.paused[strategy_id] = self.unsaid[strategy_id] = reason
+        self.unstored = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ def step(
                 made = _signals(shard, strategy, batch, place, tick, decisions, shards, signals) if decisions else []
             except Exception as error:  # noqa: BLE001  a strategy is the user's code: it is paused, alone and visibly
                 reason = f"{type(error).__name__}: {error} at a tick of {tick.instrument} ({source}/{run}/{tick.row})"
-                paused[strategy_id] = reason
+                shard.pause(strategy_id, reason)
                 failures.append(Failure(strategy_id, reason, traceback.format_exc()))
                 continue
             states[strategy_id] = state
@@ -226,7 +233,7 @@ class Brain(Agent):
     def load(self, key: str, data: bytes) -> Shard:
         row = read_row(BrainRow, data)
         quotes = {name: Seen(tick, source, run, offset) for name, (source, run, offset, tick) in row.quotes.items()}
-        shard = Shard({}, quotes, dict(row.paused), dict(row.fanout), row.signals, dict(row.states))
+        shard = Shard({}, quotes, dict(row.paused), dict(row.fanout), row.signals, dict(row.states), dict(row.unsaid))
         for strategy in self._strategies:
             strategy_id = strategy.config.strategy_id
             kept = row.states.get(strategy_id)
@@ -259,6 +266,7 @@ class Brain(Agent):
                 if s.config.strategy_id in shard.stored
             },
             paused=shard.paused,
+            unsaid=shard.unsaid,
             quotes={name: (seen.source, seen.run, seen.offset, seen.tick) for name, seen in shard.quotes.items()},
         )
         return row.model_dump_json().encode()
@@ -266,18 +274,26 @@ class Brain(Agent):
     def _fail(self, shard: Shard, strategy_id: str, error: Exception, when: str) -> None:
         reason = f"{type(error).__name__}: {error} {when}"
         if strategy_id not in shard.paused:
-            shard.paused[strategy_id] = reason
-            shard.unsaid.append(Failure(strategy_id, reason, traceback.format_exc()))
+            shard.pause(strategy_id, reason)
+            _log.error("strategy %s raised and is paused: %s\n%s", strategy_id, reason, traceback.format_exc())
 
     def refresh(self, part: Part) -> bool:
         """Take in which strategies are paused, and a configuration that has changed: durable before any further tick,
-        so that a crash does not step the ticks before it under the new setting."""
-        levels = self._context.levels
-        if part.memory == levels.revision:
-            return False
-        part.memory = levels.revision
-        shard = self._shard(part)
-        changed, shard.changed = shard.changed, False
+        so that a crash does not step the ticks before it under the new setting. One that raised is so before others
+        hear of it: else they could pause it at an earlier tick."""
+        levels, shard = self._context.levels, self._shard(part)
+        changed = shard.changed or shard.unstored
+        shard.changed = shard.unstored = False
+        if part.memory != levels.revision:
+            part.memory = levels.revision
+            changed |= self._follow(shard)
+        if changed:
+            part.rows.put(str(part.partition), shard)
+        return changed
+
+    def _follow(self, shard: Shard) -> bool:
+        """Pause and resume as the levels say; True if that changed something."""
+        changed, levels = False, self._context.levels
         for strategy in self._strategies:
             strategy_id = strategy.config.strategy_id
             level = levels.paused(strategy_id)
@@ -285,13 +301,21 @@ class Brain(Agent):
                 shard.paused[strategy_id] = level.reason
                 changed = True
             elif level is None and strategy_id in shard.paused:
-                if any(failure.strategy_id == strategy_id for failure in shard.unsaid):
-                    continue  # it is this worker that has yet to say so
+                if strategy_id in shard.unsaid:
+                    continue  # it is this shard that has yet to say so
                 del shard.paused[strategy_id]
                 changed = True
-        if changed:
-            part.rows.put(str(part.partition), shard)
         return changed
+
+    def announce(self, part: Part) -> list[Output]:
+        """Pause what raised on every shard and worker: a level, so that it lasts until an operator resumes it."""
+        shard = self._shard(part)
+        if not shard.unsaid:
+            return []
+        levels = [self._level(strategy_id, reason) for strategy_id, reason in shard.unsaid.items()]
+        shard.unsaid.clear()
+        part.rows.put(str(part.partition), shard)
+        return levels
 
     def _shard(self, part: Part) -> Shard:
         shard: Shard | None = part.rows.get(str(part.partition))
@@ -307,7 +331,14 @@ class Brain(Agent):
         if isinstance(batch, TickBatch):
             signals, failures = step(shard, batch, (part.partition, offset), self._interested, self._map)
             part.rows.put(str(part.partition), shard)
-            shard.unsaid += failures
+            for failure in failures:
+                _log.error(
+                    "strategy %s raised and is paused; mend it, then `panda strategy resume %s`: %s\n%s",
+                    failure.strategy_id,
+                    failure.strategy_id,
+                    failure.reason,
+                    failure.details,
+                )
             for signal in signals:
                 value = encode(signal)
                 shard.signals += 1
@@ -315,15 +346,11 @@ class Brain(Agent):
                     topic, key, partition = self._raw[broker]
                     shard.fanout[broker] = shard.fanout.get(broker, 0) + 1
                     outputs.append(Output(topic, key, value, partition))
-        if shard.unsaid:
-            outputs += [self._pause(failure) for failure in shard.unsaid]
-            shard.unsaid.clear()
         return outputs
 
-    def _pause(self, failure: Failure) -> Output:
-        """Pause a strategy on every shard and worker: a level, so that it lasts until an operator resumes it."""
+    def _level(self, strategy_id: str, reason: str) -> Output:
         context = self._context
-        scope = strategy_scope(failure.strategy_id)
+        scope = strategy_scope(strategy_id)
         level = Level(
             world=context.world,
             scope=scope,
@@ -331,17 +358,10 @@ class Brain(Agent):
             value="PAUSED",
             who=context.identity.name,
             at=context.now_ms(),
-            reason=failure.reason,
+            reason=reason,
         )
         key, value = level_key(scope, STRATEGY_STATE), encode(level)
         context.levels.apply(context.topics.control, key, value)
-        _log.error(
-            "strategy %s raised and is paused; mend it, then `panda strategy resume %s`: %s\n%s",
-            failure.strategy_id,
-            failure.strategy_id,
-            failure.reason,
-            failure.details,
-        )
         return Output(context.topics.control, key, value)
 
     def beat(self, part: Part, reached: int, now: float) -> list[Output]:

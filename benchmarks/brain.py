@@ -38,18 +38,19 @@ def measure(cluster: Cluster, rounds: int = ROUNDS) -> list[Result]:
     click.echo(f"brain: {ticks:,} ticks in {records:,} records")
     cpu: dict[str, list[float]] = {name: [] for name in _CONTENDERS}
     differing = 0
-    for number in range(rounds):
-        world = cluster.world(PANDA_INSTRUMENTS=str(instruments), PANDA_STRATEGIES=str(strategies))
-        world.fill(f"{world.prefix}market.ticks", {n: [(None, value) for value in log] for n, log in logs.items()})
-        world.create(f"{world.prefix}{topic}" for name, (_, topic) in _CONTENDERS.items() if name != "worker")
-        said: dict[str, dict[str, bytes]] = {}
-        for name, (command, topic) in _CONTENDERS.items():
-            found = contend(name, command, {**world.env, "BENCH_RECORDS": str(records)}, world.home)
-            cpu[name].append(found["cpu_s"])
-            said[name] = _signals(world.read(f"{world.prefix}{topic}"))
-            click.echo(f"  round {number + 1}, {name}: {found['cpu_s']:.2f} s of CPU, {len(said[name])} signals")
-        differing += sum(len(said["worker"].items() ^ other.items()) for other in said.values())
+    for number in range(1, rounds + 1):
+        with cluster.world(PANDA_INSTRUMENTS=str(instruments), PANDA_STRATEGIES=str(strategies)) as world:
+            world.fill(f"{world.prefix}market.ticks", {n: [(None, value) for value in log] for n, log in logs.items()})
+            world.create(f"{world.prefix}{topic}" for name, (_, topic) in _CONTENDERS.items() if name != "worker")
+            said = {}
+            for name, (command, topic) in _CONTENDERS.items():
+                found = contend(name, command, {**world.env, "BENCH_RECORDS": str(records)}, world.home)
+                cpu[name].append(found["cpu_s"])
+                said[name] = _signals(world.read(f"{world.prefix}{topic}"))
+                click.echo(f"  round {number}, {name}: {found['cpu_s']:.2f} s of CPU, {found['wall_s']:.2f} s")
+        click.echo(f"  round {number}: {len(said['worker'])} signals")
         assert said["worker"], "the benchmark needs signals"
+        differing += sum(len(said["worker"].items() ^ other.items()) for other in said.values())
     rate = {name: ticks / median(seconds) for name, seconds in cpu.items()}
     return [
         Result.at_least("brain, ticks per CPU second, against aiokafka", rate["worker"], rate["aiokafka"], 0.8),

@@ -70,6 +70,14 @@ class World:
         finally:
             await admin.close()
 
+    async def delete(self) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await admin.start()
+        try:
+            await admin.delete_topics([topic for topic in await admin.list_topics() if topic.startswith(self.prefix)])
+        finally:
+            await admin.close()
+
     def fill(self, topic: str, logs: Mapping[int, Iterable[tuple[bytes | None, bytes]]]) -> None:
         """Append records (key, value) by partition."""
         asyncio.run(self._fill(topic, logs))
@@ -118,8 +126,12 @@ class Cluster:
         self._ports = ports
         self._numbers = count(1)
 
-    def world(self, **settings: str) -> World:
-        """Prepare a fresh world; `settings` are further environment variables of its processes."""
+    @contextmanager
+    def world(self, **settings: str) -> Iterator[World]:
+        """Prepare a fresh world and delete its topics at the end: clients pay for each topic that a Kafka has.
+
+        `settings` are further environment variables of its processes.
+        """
         number = next(self._numbers)
         home, kafka = self.directory / f"world-{number}", f"127.0.0.1:{self._ports.kafka}"
         known = {field.alias for field in Settings.model_fields.values()}
@@ -138,7 +150,9 @@ class Cluster:
         home.mkdir()
         made = _Given(**{**given, "BROKER_NAMESPACE": None})
         asyncio.run(prepare(made, find_servers(made)))
-        return World(f"w{number}.", kafka, home, {**kept, **given, "PATH": path})
+        world = World(f"w{number}.", kafka, home, {**kept, **given, "PATH": path})
+        yield world
+        asyncio.run(world.delete())
 
 
 @contextmanager

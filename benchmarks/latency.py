@@ -99,19 +99,16 @@ def _await(reader: _Reader, target: str, counted: range) -> None:
 def measure(cluster: Cluster, rounds: int = ROUNDS) -> list[Result]:
     click.echo(f"latency: {_RATE} records a second for {_SECONDS} s")
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for number in range(rounds):
-        world = cluster.world()
-        for name in CONTENDERS:
-            world.create(world.prefix + topic for topic in (f"relay-{name}", name))
-        world.create([f"{world.prefix}aiokafka-changelog"])
-        for name in CONTENDERS:
-            for pattern, latencies in _hop(world, name):
-                centiles = quantiles(latencies, n=100)
-                found.setdefault((name, pattern), []).append((centiles[49], centiles[98]))
-                click.echo(
-                    f"  round {number + 1}, {name}, {pattern}: p50 {centiles[49]:.2f} ms, p90 {centiles[89]:.2f} ms, "
-                    f"p99 {centiles[98]:.2f} ms"
-                )
+    for number in range(1, rounds + 1):
+        with cluster.world() as world:
+            world.create(world.prefix + topic for name in CONTENDERS for topic in (f"relay-{name}", name))
+            world.create([f"{world.prefix}aiokafka-changelog"])
+            for name in CONTENDERS:
+                for pattern, latencies in _hop(world, name):
+                    centiles = quantiles(latencies, n=100)
+                    found.setdefault((name, pattern), []).append((centiles[49], centiles[98]))
+                    shown = ", ".join(f"p{centile} {centiles[centile - 1]:.2f} ms" for centile in (50, 90, 99))
+                    click.echo(f"  round {number}, {name}, {pattern}: {shown}")
     return [
         Result.at_most(
             f"latency of a hop in ms, {pattern}, {centile}, against aiokafka",

@@ -25,16 +25,16 @@ def measure(cluster: Cluster, rounds: int = ROUNDS) -> list[Result]:
     logs = {number: [record(n) for n in range(number, _RECORDS, PARTITIONS)] for number in range(PARTITIONS)}
     cpu: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     differing = 0
-    for number in range(rounds):
-        world = cluster.world()
-        world.create(world.prefix + name for name in ("relay", "aiokafka-changelog", *CONTENDERS))
-        world.fill(f"{world.prefix}relay", logs)
-        said = {}
-        for name, command in CONTENDERS.items():
-            found = contend(name, command, {**world.env, RECORDS: str(_RECORDS)}, world.home)
-            cpu[name].append(found["cpu_s"])
-            said[name] = world.read(world.prefix + name)
-            click.echo(f"  round {number + 1}, {name}: {found['cpu_s']:.2f} s of CPU, {found['wall_s']:.2f} s")
+    for number in range(1, rounds + 1):
+        with cluster.world() as world:
+            world.create(world.prefix + name for name in ("relay", "aiokafka-changelog", *CONTENDERS))
+            world.fill(f"{world.prefix}relay", logs)
+            said = {}
+            for name, command in CONTENDERS.items():
+                found = contend(name, command, {**world.env, RECORDS: str(_RECORDS)}, world.home)
+                cpu[name].append(found["cpu_s"])
+                said[name] = world.read(world.prefix + name)
+                click.echo(f"  round {number}, {name}: {found['cpu_s']:.2f} s of CPU, {found['wall_s']:.2f} s")
         assert len(said["worker"]) == _RECORDS
         differing += said["worker"] != said["aiokafka"]
     rate = {name: _RECORDS / median(seconds) for name, seconds in cpu.items()}

@@ -270,7 +270,7 @@ class DeadLetter(Value):
     reason: str
     """What was wrong with it."""
     key: str | None
-    """Its key as base64."""
+    """Its key as text."""
     payload: str
     """Its value as base64."""
 

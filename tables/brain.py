@@ -42,6 +42,8 @@ class BrainRow(Row):
     """By strategy_id."""
     paused: dict[str, str] = {}  # noqa: RUF012
     """Strategies that see no tick, and why."""
+    unsaid: dict[str, str] = {}  # noqa: RUF012
+    """Those of them that raised and have not been published as paused yet, and why."""
     quotes: dict[str, tuple[str, str, int, StoredTick]] = {}  # noqa: RUF012
     """Last tick of each traded instrument, after its source, run and offset: a signal carries it, whatever was
     restarted in between."""

@@ -37,5 +37,3 @@ class ShardRow(Row):
     """Last price of the instruments in which a strategy holds a position, in smallest units."""
     ended: int | None = None
     """Event time of the end of the data, once it has passed: no beat follows that could carry a mark."""
-    end_offset: int = -1
-    """Offset of that end in market.ticks."""

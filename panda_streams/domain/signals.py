@@ -75,9 +75,9 @@ class Signal(Value):
     quote: Quote | None
     """The traded instrument's last quote then; None if its shard had seen none."""
     producer: str
-    """The writer of the record: `sequence` counts its records."""
+    """`brain/<shard>/<strategy_id>`: whose sequence the record carries."""
     sequence: int
-    """Position in its producer's stream: a consumer keeps one high-water mark per producer."""
+    """Position of its cause in the tick log, and its number there: a consumer keeps one high-water mark per producer."""
 
 
 def identify(*parts: object) -> str:

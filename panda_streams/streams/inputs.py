@@ -20,6 +20,8 @@ BEAT_MS = 1000
 """Beats are at multiples of this event time."""
 HOLD = 4096
 """Records that a stream holds at the most."""
+_STRAYS = ""
+"""Stands in the cursor for the records that are nobody's."""
 NEVER = -(2**62)
 """The watermark of a stream that has said nothing."""
 
@@ -165,6 +167,8 @@ class Log:
         self.next = 0
         self.ready_from: dict[str, int] = {}
         """After a restart: offset from which each stream still lacks its records."""
+        self.strays_from = 0
+        """Strays before this offset were handled before a restart."""
 
     @property
     def held(self) -> int:
@@ -208,6 +212,7 @@ class Inputs:
                 stream.restore(known.get(writer, StreamCursor(start, NEVER, {})))
             log.next = min(stream.position for stream in log.streams.values())
             log.ready_from = {w: s.position for w, s in log.streams.items() if s.position > log.next}
+            log.strays_from = known[_STRAYS].next if _STRAYS in known else log.next
 
     def offer(self, topic: str, records: Iterable[Received]) -> None:
         """Take records in, in the order of the log; those that were taken already are dropped.
@@ -244,6 +249,8 @@ class Inputs:
             log.ready_from = {}
 
     def _stray(self, log: Log, record: Received, reason: str) -> None:
+        if record.offset < log.strays_from:
+            return
         self._strays += 1
         log.strays.append(Held(record, Item(BadEvent(reason), "", 0), NEVER, self._arrivals))
 
@@ -291,6 +298,11 @@ class Inputs:
         return not (self._ordered and len(log.streams) > 1) and log.held >= HOLD
 
     # What comes out
+
+    @property
+    def strays(self) -> bool:
+        """Whether records are held that cannot be decoded."""
+        return self._strays > 0
 
     def next(self) -> tuple[Log, Stream | None] | None:
         """Whose first record is to be handled now; None if nothing may be. Without a stream: the log's first stray."""
@@ -352,9 +364,12 @@ class Inputs:
     # Where it stands
 
     def cursors(self) -> dict[str, dict[str, StreamCursor]]:
-        """What `restore` takes, by input name and writer."""
+        """What `restore` takes, by input name and writer; taken while no stray is held."""
         return {
-            log.input.name: {writer: stream.cursor() for writer, stream in log.streams.items()}
+            log.input.name: {
+                **{writer: stream.cursor() for writer, stream in log.streams.items()},
+                _STRAYS: StreamCursor(log.next, NEVER, {}),
+            }
             for log in self.logs.values()
         }
 

@@ -4,8 +4,8 @@ A process that was suspended for longer than the group's session wakes up with r
 rows over those of its successor. So it writes only while the group's last word is young. The clock counts the time
 in which the machine was asleep, too.
 
-Relies on `GroupCoordinator._do_heartbeat` and `_rejoin_needed_fut` of aiokafka 0.14.0. Not needed any more once Faust or aiokafka tells when the
-last heartbeat that the group accepted was sent.
+Relies on `GroupCoordinator._do_heartbeat` and `_rejoin_needed_fut` of aiokafka 0.14.0. Not needed any more once Faust
+or aiokafka tells when the last heartbeat that the group accepted was sent.
 """
 
 from __future__ import annotations

@@ -152,6 +152,10 @@ class Agent(ABC):
         """
         return False
 
+    def announce(self, part: Part) -> list[Output]:
+        """What is to be said that no record asks for; asked after `refresh`, and sent once."""
+        return []
+
     def wants(self, part: Part, item: Item) -> Wanted | None:
         """The range of the log that the step of `item` needs beside its rows, if it has not been supplied yet."""
         return None
@@ -254,9 +258,13 @@ class Task:
         A Wanted is to be read and supplied before the next poll. With `write` what was changed is to be written even if
         nothing is said. A batch must be carried out and settled before the next poll.
         """
-        if self.agent.refresh(self._part):
-            self._unwritten = True
-            return Batch([], self._rows([]), 0, None)
+        # The cursor of a batch passes what was dead-lettered before it, and nothing that still is to be.
+        if not self.inputs.strays:
+            if self.agent.refresh(self._part):
+                self._unwritten = True
+                return Batch([], self._rows([]), 0, None)
+            if said := self.agent.announce(self._part):
+                return Batch(said, None, 0, None)
         outputs: list[Output] = []
         items, size, time = 0, 0, None
         part, agent, inputs = self._part, self.agent, self.inputs

@@ -115,6 +115,7 @@ def _build(plan: Plan) -> PandaApp:
     settings = load_settings()
     servers = find_servers(settings)
     identity = identify_process(settings, servers, Role.ARM)
+    identity.data_dir.mkdir(parents=True, exist_ok=True)
     app, options = make_app(identity, settings, servers.kafka), client_options(settings, servers.kafka)
     loop = AgentLoop(
         app,
@@ -152,13 +153,11 @@ def _disturb(app: PandaApp, plan: Plan) -> None:
             for place, lists in list(fetched.items()):
                 if place.topic not in self.listed or place in undelivered:
                     continue
-                kept = RecordList(record for record in lists[0] if not first <= record.offset < end)
+                before = RecordList(record for record in lists[0] if record.offset < first)
+                after = RecordList(record for record in lists[0] if record.offset >= end)
                 if lists[0][-1].offset >= end - 1:
                     undelivered.add(place)
-                if kept:
-                    fetched[place] = [kept]
-                else:
-                    del fetched[place]
+                fetched[place] = [records for records in (before, after) if records]
             return fetched
 
         async def perform_seek(self) -> None:

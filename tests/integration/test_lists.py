@@ -1,4 +1,4 @@
-"""Lists on a real Kafka: each way in which Faust can lose or repeat records does harm without its mend, none with it."""
+"""Lists on a real Kafka: each way in which Faust can lose or repeat records does harm without its mend alone."""
 
 from __future__ import annotations
 
@@ -53,7 +53,12 @@ class Adders:
 
     def ready(self, plan: Plan = Plan(), instance: int = 0) -> Spawned:  # noqa: B008  frozen
         worker = self.start(plan, instance)
-        eventually(lambda: "Worker ready" in worker.output(), timeout_s=40, what="the worker is ready")
+        eventually(
+            lambda: "Worker ready" in worker.output() or worker.process.poll() is not None,
+            timeout_s=40,
+            what="the worker is ready",
+        )
+        assert worker.process.poll() is None, worker.output()
         return worker
 
     def give(self, count: int, partitions: Any = _PARTITIONS) -> None:

@@ -49,7 +49,10 @@ AT_EASE = Turn()
 
 
 class Runner:
-    """Mirrors `streams.loop._Runner`, method by method and in the same order; `_probe` may kill it between any two."""
+    """Mirrors `streams.loop._Runner`, step by step in the same order; `_probe` may kill it between any two.
+
+    test_runner.py shows that both do the same.
+    """
 
     def __init__(
         self,
@@ -229,10 +232,10 @@ class Runner:
         self._probe("stepped")
         if self.agent.outbox and batch.rows is not None:
             self._write(batch.rows)
-        if batch.outputs:
-            self._send(batch.outputs)
+        outputs = [*batch.outputs, *task.beat(self._now)]
+        if outputs:
+            self._send(outputs)
             self._probe("said")
-        self._beat()
         if not self.agent.outbox and batch.rows is not None:
             self._write(batch.rows)
         task.settle(batch)

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tests.simulation.market import PARTITIONS
 from tests.simulation.runner import Runner, Turn
 from tests.simulation.world import Feed, World
 
@@ -30,7 +31,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much of a schedule is carried out: shrinking lowers them; what is drawn stays the same."""
+    """How much of a schedule is carried out: shrinking lowers them."""
 
     turns: int = _MOST
     kills: int = 10**9
@@ -80,7 +81,7 @@ class _Schedule:
         for n, actor in enumerate(actors):
             if isinstance(actor, Runner) and chance.random() < 0.6:
                 slow = {Mode.SLOW_BRAIN: "strategy/", Mode.SLOW_EXECUTION: "execution/"}.get(mode)
-                if slow and actor.name == f"{slow}{chance.randrange(3)}":
+                if slow and actor.name == f"{slow}{chance.randrange(PARTITIONS)}":
                     weights[n] = 0
         if not any(weights):
             weights[0] = 1

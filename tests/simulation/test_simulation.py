@@ -110,4 +110,6 @@ def test_shrinking_keeps_what_the_failure_needs() -> None:
 
     smallest = shrink(Case("plain", 1, 1), fails)
 
-    assert smallest == Case("plain", 1, 1, seconds=1, bounds=Bounds(turns=100, kills=3, retries=False, skips=True))
+    assert smallest == Case(
+        "plain", 1, 1, seconds=1, bounds=Bounds(turns=100, kills=3, retries=False, skips=True, litter=False)
+    )

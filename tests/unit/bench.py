@@ -57,8 +57,11 @@ class Bench:
 
     def run(self, limit: int = 2000) -> None:
         """Carry micro-batches out until there is nothing to do."""
+        wanted: Wanted | None = None
         while (batch := self.task.poll(limit, lambda: False, write=self.write)) is not None:
             if isinstance(batch, Wanted):
+                assert batch != wanted, f"{batch} is asked for again and again"
+                wanted = batch
                 self.reads += 1
                 log = self._logs[batch.topic]
                 self.task.supply(batch, [log[o] for o in range(batch.start, batch.end) if o in log])

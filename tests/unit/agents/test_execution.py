@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -59,10 +60,10 @@ def a_validated(cause: int, number: int = 0, quantity: int = 5) -> Validated:
 class Arm:
     """An execution agent on a bench; on the wall clock unless `ordered`."""
 
-    def __init__(self, log: list[bytes], *, ordered: bool = False) -> None:
+    def __init__(self, log: list[bytes], *, ordered: bool = False, trader: PaperTrader = TRADER) -> None:
         self.ticks = log
         self.context = a_context(ordered=ordered)
-        self.bench = Bench(lambda: ExecutionAgent(self.context, TRADER))
+        self.bench = Bench(lambda: ExecutionAgent(self.context, trader))
 
     def tick(self, offset: int) -> None:
         self.bench.deliver(TICKS, offset, self.ticks[offset])
@@ -272,9 +273,10 @@ def test_a_record_with_unusable_order_books_is_matched_by_its_ticks_whenever_an_
     assert arm.fills() == [(1, "1402.45")]
 
 
-def test_a_tick_record_that_is_none_leaves_no_gap_for_orders_that_arrive_late() -> None:
-    log = ticks_log([140_000, None, 140_200])
-    log[1] = b"{}"
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_tick_record_that_is_none_leaves_no_gap_for_orders_that_arrive_late(bad: int) -> None:
+    log = ticks_log([140_000, 140_100, 140_200])
+    log[bad] = b"{}"
     arm = Arm(log)
     for offset in range(3):
         arm.tick(offset)
@@ -282,8 +284,9 @@ def test_a_tick_record_that_is_none_leaves_no_gap_for_orders_that_arrive_late() 
 
     arm.order(a_validated(cause=0))
 
-    assert [offset for offset, _ in arm.fills()] == [2]
-    assert [letter.value[:14] for letter in arm.bench.to(DLQ)] == [b"market.ticks@1"]
+    assert [offset for offset, _ in arm.fills()] == [2 if bad else 1]
+    assert arm.bench.reads == 1
+    assert [letter.value[:14] for letter in arm.bench.to(DLQ)] == [f"market.ticks@{bad}".encode()]
 
 
 def test_an_order_walks_the_depth_where_the_tick_has_one() -> None:
@@ -326,6 +329,7 @@ def test_what_was_sold_is_marked_no_more() -> None:
 
     assert [update.side for update in arm.updates() if update.fill] == [Side.BUY, Side.SELL]
     assert arm.marks() == []
+    assert orjson.loads(arm.bench.rows[b"shard/0"])["prices"] == {}
 
 
 def test_an_order_for_what_the_arm_does_not_know_is_dead_lettered() -> None:
@@ -409,15 +413,15 @@ def test_on_the_replay_clock_no_order_of_arrival_and_no_kill_changes_what_is_sai
 
 
 def test_a_verdict_is_applied_before_the_ticks_of_its_time() -> None:
-    arm = Arm(ticks_log([140_000, 140_100, 140_200]), ordered=True)
+    log = [encode_batch(a_batch(a_tick(140_000 + row, row=row, time=T0), sequence=row)) for row in range(3)]
+    arm = Arm(log, ordered=True, trader=replace(TRADER, latency_ms=0))
     for offset in range(3):
         arm.tick(offset)
 
-    arm.risk_beat(0, T0)
-    arm.order(a_validated(cause=1), offset=1)
-    arm.risk_beat(2, T0 + 2 * SECOND)
+    arm.order(a_validated(cause=0))
+    arm.risk_beat(1, T0)
 
-    assert [offset for offset, _ in arm.fills()] == [2]
+    assert [offset for offset, _ in arm.fills()] == [1]
     assert arm.bench.reads == 0
 
 
@@ -455,3 +459,36 @@ def test_a_sell_is_slipped_down_to_its_tick_size() -> None:
     arm.tick(1)
 
     assert arm.fills() == [(1, "1399.55")]
+
+
+def test_the_first_mark_of_a_fill_is_the_last_price_and_not_the_slipped_one() -> None:
+    arm = Arm([*ticks_log([140_000, 140_100]), beat(2, end=True)], ordered=True)
+    arm.order(a_validated(cause=0))
+    arm.risk_beat(1, T0 + 61 * SECOND)
+
+    for offset in range(3):
+        arm.tick(offset)
+
+    assert [mark.prices for mark in arm.marks()] == [{INFY: Decimal("1401.00")}]
+
+
+def test_a_position_that_is_filled_after_the_end_of_the_data_is_marked_at_its_last_price() -> None:
+    arm = Arm([*ticks_log([140_000, 140_100, 150_000]), beat(3, end=True)])
+    for offset in range(4):
+        arm.tick(offset)
+
+    arm.order(a_validated(cause=0))
+
+    marks = [decode(Mark, output.value) for output in arm.bench.to("paper.marks")]
+    assert [mark.prices for mark in marks] == [{INFY: Decimal("1500.00")}]
+
+
+def test_a_late_fill_is_marked_at_the_last_price_that_has_passed() -> None:
+    arm = Arm([*ticks_log([140_000, 140_100, 150_000]), beat(3), beat(4)])
+    for offset in range(4):
+        arm.tick(offset)
+    arm.order(a_validated(cause=0))
+
+    arm.tick(4)
+
+    assert arm.marks()[-1].prices == {INFY: Decimal("1500.00")}

@@ -403,6 +403,24 @@ def test_a_strategy_whose_state_cannot_be_stored_or_loaded_is_paused_alone(
     assert [s.strategy_id for s in world.signals()].count("Other") == 2
 
 
+def test_a_strategy_whose_state_cannot_be_loaded_sees_no_tick_before_its_pause_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(self: EverySecond, data: Any) -> Any:
+        raise TypeError("a mistake")
+
+    world = World(a_config())
+    world.tick(0)
+    monkeypatch.setattr(EverySecond, "load", fail)
+    world.restart()
+
+    batch = a_batch(*[a_tick(row=row, time=T0 + row) for row in range(1, 5)], sequence=1)
+    world.benches[0].deliver(TICKS, 1, encode_batch(batch))
+
+    assert world.signals() == []
+    assert "TypeError: a mistake" in world.paused()
+
+
 def test_the_mirror_counts_the_signals_of_each_broker() -> None:
     world = World(a_config(), a_config("Other", brokers=["paper"]))
     for offset in range(4):

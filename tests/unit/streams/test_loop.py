@@ -616,9 +616,15 @@ def test_people_see_where_each_partition_is_how_far_event_time_has_come_and_what
         lambda: worker.deliver(words("beat", "beat"), topic=OTHER),
         lambda: worker.until(lambda: worker.kafka.values(BEATS), "the first beat is said"),
         lambda: seen.extend([worker.loop.positions, worker.loop.reached, worker.loop.waiting]),
+        lambda: seen.append(worker.loop.blocked),
     )
 
-    assert seen == [{(IN, 0): 2, (OTHER, 0): 2}, {"counting": 1000}, {"counting/0": "other of w"}]
+    assert seen == [
+        {(IN, 0): 2, (OTHER, 0): 2},
+        {"counting": 1000},
+        {"counting/0": "other of w"},
+        {TP(IN, 0), TP(OTHER, 0)},
+    ]
 
 
 def test_the_topics_of_a_loop_are_the_inputs_of_its_agents() -> None:

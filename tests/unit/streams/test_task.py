@@ -64,7 +64,10 @@ def test_a_micro_batch_is_one_write_of_each_changed_row_with_its_last_value_the_
     assert batch.rows is not None
     assert set(batch.rows) == {b"x", b"y", OUTBOX, CURSOR}
     assert list(batch.rows)[-1] == CURSOR
-    assert orjson.loads(batch.rows[CURSOR]) == {"batch": 1, "inputs": {IN: {"w": [3, -(2**62), {"w": 2}]}}}
+    assert orjson.loads(batch.rows[CURSOR]) == {
+        "batch": 1,
+        "inputs": {IN: {"w": [3, -(2**62), {"w": 2}], "": [3, -(2**62), {}]}},
+    }
     assert values(batch.outputs) == ["1@0", "1@1", "2@2"]
     assert (batch.items, batch.time) == (3, 2000)
 
@@ -179,6 +182,21 @@ def test_what_was_put_off_is_written_with_the_next_outputs() -> None:
     assert waiting
     assert own(batch) == {b"quiet": b"1", b"x": b"1"}
     assert not task.unwritten
+
+
+def test_beats_alone_move_the_cursor_once_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_module, "_BEATS", 3)
+    task = a_task(None, None, "beat", "beat")
+    few = task.poll(100, lambda: False, write=True)
+    task.inputs.offer(IN, words("beat", start=2))
+
+    not_asked_for = task.poll(100, lambda: False, write=False)
+    many = polled(task, write=True)
+    task.settle(many)
+
+    assert (few, not_asked_for) == (None, None)
+    assert (own(many), many.outputs, task.written) == ({}, [], {IN: 3})
+    assert task.poll(100, lambda: False, write=True) is None
 
 
 def test_an_input_is_acknowledged_only_up_to_what_is_written() -> None:
@@ -333,7 +351,34 @@ def test_stored_cursors_are_read_as_they_were_written() -> None:
 
     carried(task, table)
 
-    assert task.cursors() == (1, {IN: {"w": StreamCursor(2, -(2**62), {"w": 1})}})
+    nobodys = StreamCursor(2, -(2**62), {})
+    assert task.cursors() == (1, {IN: {"w": StreamCursor(2, -(2**62), {"w": 1}), "": nobodys}})
+
+
+def test_a_record_that_cannot_be_decoded_is_dead_lettered_before_a_row_is_written_that_would_pass_it() -> None:
+    agent = Counting(outbox=False)
+    task = Task(agent, 0, Table().read, letter)
+    task.restore({})
+    agent.due = True
+    task.inputs.offer(IN, [Received(0, b"k", b"{")])
+
+    first = polled(task)
+
+    assert values(first.outputs) == ["in@0: not a word"]
+    assert first.rows is None
+    task.settle(first)
+    assert polled(task).rows is not None
+
+
+def test_beats_alone_are_written_once_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_module, "_BEATS", 2)
+    task = a_task(Table(), None)
+    task.inputs.offer(IN, words("beat"))
+    assert task.poll(100, lambda: False, write=True) is None
+
+    task.inputs.offer(IN, words("beat", "beat", start=1))
+
+    assert polled(task, write=True).items == 0
 
 
 def test_a_part_is_opened_once_when_it_is_taken_over() -> None:
