@@ -202,8 +202,9 @@ def _main() -> PandaApp:
         refuse_flags(sys.argv)
         check_versions()
         mend_recovery()
-        # Faust takes the current loop: uvloop saves a fifth of the CPU, and no flag is needed.
-        asyncio.set_event_loop(uvloop.new_event_loop())
+        # uvloop saves a fifth of the CPU: Faust takes the current loop, and its consumer's thread makes one of its own.
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        asyncio.set_event_loop(asyncio.new_event_loop())
         return build_app(load_settings())
     except PandaError as error:
         exit_with(error)

@@ -77,7 +77,7 @@ class Signal(Value):
     producer: str
     """`brain/<shard>/<strategy_id>`: whose sequence the record carries."""
     sequence: int
-    """Position of its cause in the tick log, and its number there: a consumer keeps one high-water mark per producer."""
+    """Position of its cause in the tick log and its number there; a consumer keeps one high-water mark per producer."""
 
 
 def identify(*parts: object) -> str:

@@ -288,6 +288,10 @@ class Inputs:
             stream.lagging = wanted.end < log.next
             stream.position = wanted.end
 
+    def holds_any(self) -> bool:
+        """Whether a record is held that can be handled now, where no order is kept."""
+        return any(stream.buffer for stream in self._streams)
+
     def overfull(self, topic: str) -> bool:
         """Whether no more records of this topic should be fetched for now.
 

@@ -39,11 +39,15 @@ class Delivery:
 
     __slots__ = ("generation", "partition", "records", "topic")
 
-    def __init__(self, topic: str, partition: int, records: Sequence[Any], generation: int) -> None:
+    def __init__(self, topic: str, partition: int, records: Sequence[Received], generation: int) -> None:
         self.topic = topic
         self.partition = partition
-        self.records = [Received(record.offset, record.key, record.value) for record in records]
+        self.records = records
         self.generation = generation
+
+    def rest(self, start: int) -> Delivery:
+        """The list from its record number `start` on."""
+        return Delivery(self.topic, self.partition, self.records[start:], self.generation)
 
 
 class ListTopic(Topic):
