@@ -125,14 +125,23 @@ def step(
             try:
                 state, decisions = strategy.step(states[strategy_id], tick)
                 made = _signals(shard, strategy, batch, place, tick, decisions, shards, signals) if decisions else []
-            except Exception as error:  # noqa: BLE001  a strategy is the user's code: it is paused, alone and visibly
-                reason = f"{type(error).__name__}: {error} at a tick of {tick.instrument} ({source}/{run}/{tick.row})"
+            except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code: it is paused, alone and visibly
+                reason = f"{_what(error)} at a tick of {tick.instrument} ({source}/{run}/{tick.row})"
                 shard.pause(strategy_id, reason)
                 failures.append(Failure(strategy_id, reason, traceback.format_exc()))
                 continue
             states[strategy_id] = state
             signals += made
     return signals, failures
+
+
+def _what(error: BaseException) -> str:
+    """What a strategy raised, as text that can be sent, whatever its author has put into it."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  the user's code, too
+        text = "an error that cannot be printed"
+    return f"{type(error).__name__}: {text}".encode(errors="replace").decode()
 
 
 def _signals(
@@ -272,7 +281,7 @@ class Brain(Agent):
         return row.model_dump_json().encode()
 
     def _fail(self, shard: Shard, strategy_id: str, error: Exception, when: str) -> None:
-        reason = f"{type(error).__name__}: {error} {when}"
+        reason = f"{_what(error)} {when}"
         if strategy_id not in shard.paused:
             shard.pause(strategy_id, reason)
             _log.error("strategy %s raised and is paused: %s\n%s", strategy_id, reason, traceback.format_exc())

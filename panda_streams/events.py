@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from msgspec import Struct
+from pydantic import Field
 
 from panda_streams.domain.orders import Fill, OrderState
 from panda_streams.domain.risk.rules import Finding
@@ -105,7 +106,7 @@ class StageBeat(Value):
     world: str
     producer: str
     """The writer: `brain/<shard>`, `risk` or `execution/<shard>`."""
-    time: int
+    time: Annotated[int, Field(ge=0, le=2**53)]
     """Event time reached, milliseconds since the epoch: a whole second. After the end of a run, a minute past it."""
 
 
@@ -272,7 +273,7 @@ class DeadLetter(Value):
     key: str | None
     """Its key as text."""
     payload: str
-    """Its value as base64."""
+    """Its value as base64: the first 256 KiB of it."""
 
 
 class Health(Value):

@@ -210,9 +210,9 @@ class Inputs:
             start = starts.get(log.input.topic, 0)
             for writer, stream in log.streams.items():
                 stream.restore(known.get(writer, StreamCursor(start, NEVER, {})))
-            log.next = min(stream.position for stream in log.streams.values())
+            log.strays_from = known[_STRAYS].next if _STRAYS in known else start
+            log.next = min(log.strays_from, *(stream.position for stream in log.streams.values()))
             log.ready_from = {w: s.position for w, s in log.streams.items() if s.position > log.next}
-            log.strays_from = known[_STRAYS].next if _STRAYS in known else log.next
 
     def offer(self, topic: str, records: Iterable[Received]) -> None:
         """Take records in, in the order of the log; those that were taken already are dropped.
@@ -303,11 +303,6 @@ class Inputs:
 
     # What comes out
 
-    @property
-    def strays(self) -> bool:
-        """Whether records are held that cannot be decoded."""
-        return self._strays > 0
-
     def next(self) -> tuple[Log, Stream | None] | None:
         """Whose first record is to be handled now; None if nothing may be. Without a stream: the log's first stray."""
         if self._strays:
@@ -368,11 +363,11 @@ class Inputs:
     # Where it stands
 
     def cursors(self) -> dict[str, dict[str, StreamCursor]]:
-        """What `restore` takes, by input name and writer; taken while no stray is held."""
+        """What `restore` takes, by input name and writer."""
         return {
             log.input.name: {
                 **{writer: stream.cursor() for writer, stream in log.streams.items()},
-                _STRAYS: StreamCursor(log.next, NEVER, {}),
+                _STRAYS: StreamCursor(log.strays[0].record.offset if log.strays else log.next, NEVER, {}),
             }
             for log in self.logs.values()
         }

@@ -48,6 +48,7 @@ _IDLE_S = 1.0
 _RELEASE_S = 7.0
 """Time for what is in hand when partitions are taken away: half of the group's rebalance timeout, and less."""
 _FENCE_S = 0.05
+_PAYLOAD_BYTES = 256 * 1024
 
 
 class Fenced(Exception):
@@ -475,8 +476,8 @@ def _stored_start(table: LogTable, partition: int, name: str) -> int | None:
 
 
 def payload_text(value: bytes | None) -> str:
-    """Any bytes as text, for a dead letter."""
-    return base64.b64encode(value or b"").decode()
+    """The bytes of a record as text, for a dead letter: the first 256 KiB, so that the letter fits into its topic."""
+    return base64.b64encode((value or b"")[:_PAYLOAD_BYTES]).decode()
 
 
 def _die(runner: _Runner, error: BaseException) -> NoReturn:

@@ -22,6 +22,8 @@ CURSOR = b"\x00cursor"
 """Key of the row that says what was applied."""
 OUTBOX = b"\x00outbox"
 """Key of the row that holds what the last micro-batch with outputs says."""
+_BYTES = "latin-1"
+"""How any bytes are kept in JSON, one character each."""
 _CACHED_ROWS = 10_000
 _BEATS = 1000
 """Records that moved nothing but watermarks, after which the cursor is written all the same."""
@@ -247,7 +249,8 @@ class Task:
         if outbox["batch"] != self._number:
             return []
         return [
-            Output(topic, key.encode(), value.encode(), partition) for topic, key, value, partition in outbox["outputs"]
+            Output(topic, key.encode(_BYTES), value.encode(_BYTES), partition)
+            for topic, key, value, partition in outbox["outputs"]
         ]
 
     # Working
@@ -258,21 +261,19 @@ class Task:
         A Wanted is to be read and supplied before the next poll. With `write` what was changed is to be written even if
         nothing is said. A batch must be carried out and settled before the next poll.
         """
-        # The cursor of a batch passes what was dead-lettered before it, and nothing that still is to be.
-        if not self.inputs.strays:
-            if self.agent.refresh(self._part):
-                self._unwritten = True
-                return Batch([], self._rows([]), 0, None)
-            if said := self.agent.announce(self._part):
-                return Batch(said, None, 0, None)
+        if self.agent.refresh(self._part):
+            self._unwritten = True
+            return Batch([], self._rows([]), 0, None)
+        if said := self.agent.announce(self._part):
+            return Batch(said, None, 0, None)
         outputs: list[Output] = []
         items, size, time = 0, 0, None
         part, agent, inputs = self._part, self.agent, self.inputs
         while (found := inputs.next()) is not None:
             log, stream = found
+            if items >= limit or size > _MAX_BYTES or (items and enough()):
+                break
             if stream is not None:
-                if items >= limit or size > _MAX_BYTES or (items and enough()):
-                    break
                 item = stream.buffer[0].item
                 wanted = agent.wants(part, item)
                 if wanted is not None:
@@ -313,7 +314,7 @@ class Task:
         rows = self._part.rows.encoded()
         number = self._number + 1
         if outputs:
-            said = [(o.topic, o.key.decode(), o.value.decode(), o.partition) for o in outputs]
+            said = [(o.topic, o.key.decode(_BYTES), o.value.decode(_BYTES), o.partition) for o in outputs]
             rows[OUTBOX] = orjson.dumps({"batch": number, "outputs": said})
         cursors = {
             name: {writer: tuple(cursor) for writer, cursor in writers.items()}

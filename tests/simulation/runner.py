@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from panda_streams.streams import inputs as buffers
+from panda_streams.streams import loop
 from panda_streams.streams.inputs import Received, Wanted
 from panda_streams.streams.task import Agent, Batch, Output, Stray, Task
 from tests.simulation.logs import Logs, Store
 
 __all__ = ["AT_EASE", "Broken", "Runner", "Turn"]
+
+
+_READS = 1000
+"""Ranges that are read again at once; a range of nothing would be read for ever."""
 
 
 class Broken(Exception):
@@ -78,6 +84,7 @@ class Runner:
         self._now = 0.0
         self._positions: dict[str, int] = {}
         """Where Faust fetches next, by topic."""
+        self._inbox: deque[tuple[str, list[Received]]] = deque()
         self._held: set[str] = set()
         self._came: dict[str, int] = {}
         """Records that came since it was last decided what to hold, by topic."""
@@ -94,6 +101,7 @@ class Runner:
                 self._take_over()
                 return True
             came = self._fetch()
+            came |= self._receive()
             worked = self._work(write=self._chance.random() < turn.due, limit=turn.handled)
             if not worked and not came and self._chance.random() < turn.tail:
                 came = self._look_at_tail()
@@ -147,6 +155,7 @@ class Runner:
             source.topic: min((cursor.next for cursor in known.get(source.name, {}).values()), default=0)
             for source in self.agent.inputs
         }
+        self._inbox.clear()
         self._held, self._came = set(), dict.fromkeys(self._positions, 0)
         outbox = task.restore(starts)
         self._probe("restored")
@@ -154,33 +163,57 @@ class Runner:
         self._send(task.beat(self._now))
 
     def _fetch(self) -> bool:
-        """What Faust delivers, and `_receive`; False if nothing came."""
-        assert self.task is not None
-        inputs, came = self.task.inputs, False
+        """What Faust delivers: a list of each topic, and now and then not the records before it."""
+        came = False
         for topic in self._shuffled():
             position, end = self._positions[topic], self._logs.end(topic, self.partition)
             if position >= end or topic in self._held or (topic, self.partition) in self._turn.starved:
                 continue
             if self._chance.random() < self._turn.skip:
                 position += self._chance.randrange(1, 1 + min(5, end - position))
-            records = self._logs.read(topic, self.partition, position, position + self._turn.fetched)
+            records = self._read(topic, position, position + self._turn.fetched)
             self._positions[topic] = position + len(records)
-            if not records:
-                continue
+            if records:
+                came = True
+                self._take(topic, records)
+        return came
+
+    def _take(self, topic: str, records: list[Received]) -> None:
+        self._inbox.append((topic, records))
+        if self._waiting > buffers.HOLD:
+            self._held.add(topic)
+
+    @property
+    def _waiting(self) -> int:
+        return sum(len(records) for _, records in self._inbox)
+
+    def _receive(self) -> bool:
+        """Hand lists to the task, gaps closed; False if there was nothing to hand over."""
+        assert self.task is not None
+        inputs, came = self.task.inputs, False
+        while self._inbox and (self.agent.ordered or not inputs.holds_any()):
             came = True
+            topic, records = self._inbox.popleft()
+            if not self.agent.ordered and len(records) > loop._SLICE:
+                self._inbox.appendleft((topic, records[loop._SLICE :]))
+                records = records[: loop._SLICE]
             expected = inputs.expected(topic)
             if records[0].offset > expected:
                 inputs.offer(topic, self._read(topic, expected, records[0].offset))
             self._came[topic] += max(0, records[-1].offset - expected + 1)
             inputs.offer(topic, records)
+        reads = 0
         while (wanted := inputs.lacking()) is not None:
-            came = True
+            came, reads = True, reads + 1
+            if reads > _READS:
+                raise Broken(f"{self.name} reads {wanted} again and again")
             inputs.refill(wanted, self._read(*wanted))
         if came or any(self._came.values()):
             self._check_bounds()
-        for topic in self._positions:
+        for topic in inputs.logs:
             self._came[topic] = 0
-            (self._held.add if inputs.overfull(topic) else self._held.discard)(topic)
+            full = inputs.overfull(topic) or self._waiting > buffers.HOLD
+            (self._held.add if full else self._held.discard)(topic)
         return came
 
     def _shuffled(self) -> list[str]:
@@ -207,7 +240,7 @@ class Runner:
         assert self.task is not None
         inputs, came = self.task.inputs, False
         for topic in inputs.logs:
-            if topic in self._held or (topic, self.partition) in self._turn.starved:
+            if topic in self._held or self._inbox or (topic, self.partition) in self._turn.starved:
                 continue
             end, expected = self._logs.end(topic, self.partition), inputs.expected(topic)
             if end > expected:

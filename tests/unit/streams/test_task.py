@@ -146,13 +146,6 @@ def test_a_record_that_cannot_be_decoded_is_dead_lettered_once() -> None:
     assert again.poll(100, lambda: False, write=False) is None
 
 
-def test_dead_letters_wait_for_no_limit() -> None:
-    task = a_task(None, None, "x")
-    task.inputs.offer(IN, [Received(1, b"k", b"{")])
-
-    assert values(polled(task, 0, write=True).outputs) == ["in@1: not a word"]
-
-
 # What is written, and when
 
 
@@ -355,19 +348,35 @@ def test_stored_cursors_are_read_as_they_were_written() -> None:
     assert task.cursors() == (1, {IN: {"w": StreamCursor(2, -(2**62), {"w": 1}), "": nobodys}})
 
 
-def test_a_record_that_cannot_be_decoded_is_dead_lettered_before_a_row_is_written_that_would_pass_it() -> None:
+def test_a_row_that_is_written_before_a_dead_letter_does_not_pass_it() -> None:
     agent = Counting(outbox=False)
-    task = Task(agent, 0, Table().read, letter)
-    task.restore({})
+    task = a_task(None, agent)
     agent.due = True
     task.inputs.offer(IN, [Received(0, b"k", b"{")])
 
-    first = polled(task)
+    refreshed = polled(task)  # and a kill right after it was written
 
-    assert values(first.outputs) == ["in@0: not a word"]
-    assert first.rows is None
-    task.settle(first)
-    assert polled(task).rows is not None
+    assert refreshed.rows is not None
+    again = a_task(Table(refreshed.rows), Counting(outbox=False))
+    again.inputs.offer(IN, [Received(0, b"k", b"{")][again.inputs.expected(IN) :])
+    assert values(polled(again).outputs) == ["in@0: not a word"]
+
+
+def test_many_large_dead_letters_are_no_micro_batch_that_cannot_be_written() -> None:
+    task = a_task()
+    task.inputs.offer(IN, [Received(offset, b"\xff", b"{" * 400_000) for offset in range(40)])
+    big = lambda stray: Output("dlq", stray.record.key or b"", stray.record.value or b"")  # noqa: E731
+    task._dead_letter = big
+
+    batches = []
+    while (batch := task.poll(100, lambda: False, write=False)) is not None:
+        assert isinstance(batch, Batch)
+        assert batch.rows is not None
+        assert sum(map(len, batch.rows.values())) < MAX_WRITE_BYTES
+        task.settle(batch)
+        batches.append(batch)
+
+    assert sum(len(batch.outputs) for batch in batches) == 40
 
 
 def test_beats_alone_are_written_once_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
