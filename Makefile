@@ -20,7 +20,7 @@ help:
 	@echo "make simulate [ARGS='--seed S']      kill agents on logs in memory, on thousands of random schedules"
 	@echo "make lint                            ruff, mypy, import-linter"
 	@echo "make docs                            write the generated pages of docs/ anew"
-	@echo "make bench                           run the benchmarks: ratios against a reference, of this machine"
+	@echo "make bench [ARGS='brain loop']       run the benchmarks: ratios against a reference, of this machine"
 	@echo "make lock                            lock the versions of all dependencies anew"
 	@echo "make clean                           remove the environment and the caches, not the worlds"
 
@@ -45,9 +45,8 @@ lint: $(VENV)/installed-dev
 docs: $(VENV)/installed
 	$(BIN)/python docs/generate.py
 
-bench: $(VENV)/installed
-	$(BIN)/python -m benchmarks.codec
-	$(BIN)/python -m benchmarks.brain
+bench: $(VENV)/installed-dev
+	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 # Universal: one file for every Python and platform that is supported.
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header setup.cfg

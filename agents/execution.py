@@ -7,7 +7,6 @@ that passed before the order arrived are looked up, in a short window and beyond
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +14,10 @@ from typing import Any
 import orjson
 
 from agents.context import Context
+from agents.lookback import LookBack
 from agents.reading import execution_writer, read_ticks, read_validated
 from panda_streams.brokers.port import Trader
-from panda_streams.codec import decode_depth, decode_market, encode
+from panda_streams.codec import decode_depth, encode
 from panda_streams.domain.fate import Change, Tape, accept, expire, meet
 from panda_streams.domain.orders import Order, OrderState
 from panda_streams.domain.signals import Side
@@ -33,8 +33,6 @@ from tables.execution import ExecutionRow, ShardRow, shard_key
 
 __all__ = ["ExecutionAgent", "apply_changes"]
 
-_WINDOW = 512
-"""Records of market.ticks that a shard remembers for orders that arrive after their ticks."""
 _MARK_INTERVAL_S = 1.0
 _ENDED = 20
 """Ended orders that a row remembers: more than end between two flushes of the mirror."""
@@ -61,8 +59,12 @@ def apply_changes(row: ExecutionRow, changes: Iterable[Change]) -> ExecutionRow:
 class Memory:
     """What the agent holds of one shard beside its rows."""
 
-    window: deque[tuple[int, TickBatch | Beat]] = field(default_factory=deque)
-    """The last records of market.ticks with their offsets, without a gap (wall clock only)."""
+    first: int
+    """Where the shard's log began when this worker took it over; what a new shard has taken from the start."""
+    passed: LookBack = field(default_factory=LookBack)
+    """Ticks for orders that come after them (wall clock only)."""
+    looking: Order | None = None
+    """The order that the log is read again for."""
     marked_at: float = float("-inf")
 
 
@@ -84,82 +86,76 @@ class ExecutionAgent(Agent):
         self.inputs = (read_ticks(self._ticks), read_validated(context.topic("signals.validated")))
 
     def open(self, part: Part) -> None:
-        part.memory = Memory()
+        part.memory = Memory(first=part.inputs.logs[self._ticks].handled)
 
     def load(self, key: str, data: bytes) -> Row:
         return read_row(ShardRow if key.startswith("shard/") else ExecutionRow, data)
 
-    # Ticks that have passed
-
     def wants(self, part: Part, item: Item) -> Wanted | None:
         if self._context.ordered or not isinstance(item.event, Validated):
             return None
-        window: deque[tuple[int, Any]] = part.memory.window
-        passed = part.inputs.logs[self._ticks].handled
-        known_from = window[0][0] if window else passed
-        start = item.event.signal.cause.offset
-        return Wanted(self._ticks, start, known_from) if start < known_from else None
+        order = self._accepted(item.event)
+        if order.instrument not in self._context.instruments or self._gone(part, order):
+            return None
+        wanted = part.memory.passed.wants(order, part.inputs.logs[self._ticks].handled)
+        if wanted is None:
+            return None
+        part.memory.looking = order
+        return Wanted(self._ticks, *wanted)
 
     def supply(self, part: Part, wanted: Wanted, records: list[Received]) -> None:
-        passed = []
-        for record in records:
-            try:
-                passed.append((record.offset, decode_market(record.value)))
-            except BadEvent:
-                # Dead-lettered when it came by; an offset without a record keeps the window free of gaps.
-                continue
-        part.memory.window.extendleft(reversed(passed))
-        if not passed or passed[0][0] > wanted.start:
-            part.memory.window.appendleft((wanted.start, _NOTHING))
-
-    # Steps
+        order: Order = part.memory.looking
+        part.memory.passed.meet(records, wanted.end, lambda offset, market: self._met(part, order, market, offset))
 
     def step(self, part: Part, item: Item, offset: int) -> list[Output]:
         event: TickBatch | Beat | Validated = item.event
         if isinstance(event, Validated):
             return self._order(part, event)
+        if part.rows.get(shard_key(part.partition)) is None:
+            part.rows.put(shard_key(part.partition), _shard(part))
         if not self._context.ordered:
-            window: deque[tuple[int, TickBatch | Beat]] = part.memory.window
-            window.append((offset, event))
-            for _ in range(min(2, len(window) - _WINDOW)):
-                window.popleft()
+            part.memory.passed.add(offset, event)
         if isinstance(event, Beat):
             return self._beat(part, event, offset)
         return self._match(part, event, offset)
 
-    def _order(self, part: Part, validated: Validated) -> list[Output]:
-        instrument = validated.signal.instrument
-        if instrument not in self._context.instruments:
-            raise BadEvent(f"validated for {instrument}, which is not in the list of instruments")
-        order = accept(
-            validated.order_id, validated.signal, validated.quantity, validated.time, self._trader.latency_ms
-        )
-        late = self._passed(part, order)
-        said = self._say(part, {instrument: [Change(order, OrderState.WORKING, validated.time), *late]})
-        return said + self._priced(part, instrument) if late else said
+    # Orders
 
-    def _passed(self, part: Part, order: Order) -> list[Change]:
-        """What the ticks that were handled before the order arrived give it."""
-        if self._context.ordered:
-            return []
-        for offset, market in part.memory.window:
-            if offset < order.cause.offset:
-                continue
-            if isinstance(market, Beat):
-                changes = expire([order], offset, market.time) if market.end else []
-            else:
-                changes = self._meet(order, _tape(part, market, offset))
-            if changes:
-                return changes
-        return []
+    def _accepted(self, validated: Validated) -> Order:
+        latency = self._trader.latency_ms
+        return accept(validated.order_id, validated.signal, validated.quantity, validated.time, latency)
+
+    def _order(self, part: Part, validated: Validated) -> list[Output]:
+        order, at = self._accepted(validated), validated.time
+        accepted = Change(order, OrderState.WORKING, at)
+        if order.instrument not in self._context.instruments:
+            # Its list has changed since the verdict: the order still ends, so that risk releases what it holds back.
+            late = [Change(order, OrderState.EXPIRED, at, reason="INSTRUMENT_UNKNOWN")]
+        elif self._gone(part, order):
+            late = [Change(order, OrderState.EXPIRED, at, reason="TICKS_GONE")]
+        elif self._context.ordered:
+            late = []
+        else:
+            late = part.memory.passed.changes(order, lambda offset, market: self._met(part, order, market, offset))
+        said = self._say(part, {order.instrument: [accepted, *late]})
+        return said + self._priced(part, order.instrument) if late else said
+
+    def _gone(self, part: Part, order: Order) -> bool:
+        """Whether the ticks after the order's cause were no longer kept when this arm first looked at its shard."""
+        return order.cause.offset < _shard(part).first
+
+    def _met(self, part: Part, order: Order, market: TickBatch | Beat, offset: int) -> list[Change]:
+        """What a record of market.ticks gives an order."""
+        if isinstance(market, Beat):
+            return expire([order], offset, market.time) if market.end else []
+        return self._meet(order, _tape(part, market, offset))
 
     def _priced(self, part: Part, instrument: str) -> list[Output]:
-        """Take the last price of a late fill's instrument from the window; after the end of the data, mark it now."""
+        """Take the last price of a late fill's instrument; after the end of the data, mark it now."""
         shard = _shard(part)
-        if instrument in shard.prices:
-            seen = [market for _, market in part.memory.window if isinstance(market, TickBatch)]
-            prices = [tick.price for batch in seen for tick in batch.ticks if tick.instrument == instrument]
-            shard = shard.model_copy(update={"prices": {**shard.prices, instrument: prices[-1]}})
+        price = part.memory.passed.last_price(instrument)
+        if instrument in shard.prices and price is not None:
+            shard = shard.model_copy(update={"prices": {**shard.prices, instrument: price}})
             part.rows.put(shard_key(part.partition), shard)
         return [] if shard.ended is None else list(self._marked(part, shard, shard.ended))
 
@@ -325,12 +321,8 @@ class ExecutionAgent(Agent):
             mirror.discard(keys.orders, order_id)
 
 
-_NOTHING = Beat("", "", "", 0, 0, phase="open", end=False)  # type: ignore[arg-type]
-"""Stands in a window for records that are none."""
-
-
 def _shard(part: Part) -> ShardRow:
-    row: ShardRow = part.rows.get(shard_key(part.partition)) or ShardRow()
+    row: ShardRow = part.rows.get(shard_key(part.partition)) or ShardRow(first=part.memory.first)
     return row
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -12,7 +13,6 @@ from agents.reading import read_fills, read_marks
 from panda_streams.brokers.port import Broker
 from panda_streams.codec import encode
 from panda_streams.domain.ledger import Portfolio, apply_fill, apply_prices
-from panda_streams.errors import BadEvent
 from panda_streams.events import Filled, Mark, Snapshot
 from panda_streams.keys import Keys
 from panda_streams.streams.inputs import Item
@@ -64,11 +64,10 @@ class PortfolioAgent(Agent):
         return [Output(self._snapshots, self._context.namespace.encode(), encode(self._snapshot(row)))]
 
     def _new(self, strategy_id: str) -> PortfolioRow:
+        """The book of a strategy that had none. One that is configured no more still has its fills booked."""
         config = self._context.strategies.get(strategy_id)
-        if config is None or self._context.namespace not in config.accounts:
-            raise BadEvent(f"strategy {strategy_id} has no account at {self._context.namespace} in its configuration")
-        account = config.accounts[self._context.namespace]
-        return PortfolioRow(portfolio=Portfolio.open(strategy_id, account.capital))
+        account = config.accounts.get(self._context.namespace) if config is not None else None
+        return PortfolioRow(portfolio=Portfolio.open(strategy_id, account.capital if account else Decimal(0)))
 
     def stored(self, part: Part, rows: Mapping[str, Any]) -> None:
         for row in rows.values():

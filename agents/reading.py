@@ -102,7 +102,7 @@ def _fill(value: bytes | None) -> Item:
 
 def read_marks(topic: str, shards: int) -> Input:
     """`<ns>.marks`: prices without a sequence, since the next ones replace them."""
-    return _books("marks", topic, shards, _mark)
+    return _books("marks", topic, shards, _mark, replaceable=True)
 
 
 def _mark(value: bytes | None) -> Item:
@@ -110,8 +110,11 @@ def _mark(value: bytes | None) -> Item:
     return Item(event, event.producer, event.time)
 
 
-def _books(name: str, topic: str, shards: int, read: Callable[[bytes | None], Item]) -> Input:
-    return Input(name, topic, read, tuple(execution_writer(shard) for shard in range(shards)), 0, Bound.NONE)
+def _books(
+    name: str, topic: str, shards: int, read: Callable[[bytes | None], Item], *, replaceable: bool = False
+) -> Input:
+    writers = tuple(execution_writer(shard) for shard in range(shards))
+    return Input(name, topic, read, writers, 0, Bound.NONE, replaceable)
 
 
 def _beat(event: StageBeat) -> Item:

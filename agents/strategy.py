@@ -31,6 +31,8 @@ __all__ = ["Brain", "Interest", "Seen", "Shard", "interests", "step"]
 
 _log = logging.getLogger("panda_streams.brain")
 
+_MAX_STATE_BYTES = 256 * 1024
+"""Of one strategy on one shard: the row of all of them must fit into one batch of Kafka."""
 _NUMBERS = 16
 """Bits of a sequence that number a strategy's signals within one record; the bits above are the record's offset."""
 
@@ -261,7 +263,8 @@ class Brain(Agent):
             strategy_id, version = strategy.config.strategy_id, strategy.config.version
             try:
                 data = strategy.dump(shard.states[strategy_id])
-                orjson.dumps(data)
+                if len(orjson.dumps(data)) > _MAX_STATE_BYTES:
+                    raise ValueError(f"a state of more than {_MAX_STATE_BYTES} bytes cannot be stored every second")
             except Exception as error:  # noqa: BLE001  as in step: the user's code; its last state stays stored
                 self._fail(shard, strategy_id, error, "while its state was stored")
             else:

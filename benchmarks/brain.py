@@ -10,10 +10,10 @@ from statistics import median
 
 import click
 
-from benchmarks.cluster import Cluster, start_cluster
+from benchmarks.cluster import Cluster
 from benchmarks.contest import FAUST, ROUNDS, contend, module
 from benchmarks.market import tick_log, write_instruments, write_strategies
-from benchmarks.measure import Result, report
+from benchmarks.measure import Result
 from panda_streams.codec import decode_or_beat
 from panda_streams.events import Signal, StageBeat
 
@@ -24,14 +24,15 @@ _CONTENDERS = {
     "worker": ([FAUST, "-A", "benchmarks.brain_worker", "worker", "-l", "info"], "paper.signals.raw"),
     "aiokafka": (module("brain_rivals", "aiokafka"), "aiokafka"),
     "librdkafka": (module("brain_rivals", "librdkafka"), "librdkafka"),
-    "faust": ([FAUST, "-A", "benchmarks.brain_rivals", "worker", "-l", "info"], "faust"),
+    "faust": ([FAUST, "-A", "benchmarks.brain_stock", "worker", "-l", "info"], "faust"),
 }
 
 
 def measure(cluster: Cluster, rounds: int = ROUNDS) -> list[Result]:
-    instruments, strategies = cluster.directory / "instruments.yaml", cluster.directory / "strategies"
+    instruments, strategies = cluster.directory / "instruments.yaml", cluster.directory / "momentum"
     write_instruments(instruments)
-    write_strategies(strategies)
+    account = {"capital": "1000000", "share_of_capital": "0.08", "max_position": 1000}
+    write_strategies(strategies, "momentum", account)
     logs = tick_log(instruments, _SECONDS)
     records = sum(len(log) for log in logs.values())
     ticks = sum(value.count(b"NSE:") for log in logs.values() for value in log)
@@ -68,8 +69,3 @@ def _signals(values: list[bytes]) -> dict[str, bytes]:
             assert event.signal_id not in signals, f"said twice: {event.signal_id}"
             signals[event.signal_id] = value
     return signals
-
-
-if __name__ == "__main__":
-    with start_cluster() as cluster:
-        report(measure(cluster))

@@ -1,6 +1,6 @@
-"""What the brain is measured against: the same decoding, steps and signals on aiokafka, librdkafka and stock Faust.
+"""What the brain is measured against: the same decoding, steps and signals by hand on aiokafka and on librdkafka.
 
-`python -m benchmarks.brain_rivals aiokafka|librdkafka`; `faust -A benchmarks.brain_rivals worker` is the third.
+`python -m benchmarks.brain_rivals aiokafka|librdkafka`; brain_stock.py is the third.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import Any
 
-import faust
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from confluent_kafka import Consumer, Producer
 
 from agents.strategy import Shard, interests, step
 from benchmarks.market import PARTITIONS
@@ -27,9 +26,11 @@ from panda_streams.streams.sender import partition_of
 from strategies.config import load_strategies
 from strategies.interface import build
 
+__all__ = ["HOME", "KEY", "RECORDS", "Desk", "hosts", "topic"]
+
 KEY = b"paper"
 HOME = partition_of(KEY, PARTITIONS)
-_RECORDS = "BENCH_RECORDS"
+RECORDS = "BENCH_RECORDS"
 """Environment variable: how many records are to be handled."""
 
 
@@ -67,7 +68,7 @@ def hosts() -> str:
 
 
 async def run_aiokafka() -> None:
-    desk, meter, left = Desk(), Meter(), int(os.environ[_RECORDS])
+    desk, meter, left = Desk(), Meter(), int(os.environ[RECORDS])
     out = topic("aiokafka")
     producer = AIOKafkaProducer(bootstrap_servers=hosts(), acks="all", enable_idempotence=True)
     consumer = AIOKafkaConsumer(
@@ -95,9 +96,7 @@ async def run_aiokafka() -> None:
 
 
 def run_librdkafka() -> None:
-    from confluent_kafka import Consumer, Producer
-
-    desk, meter, left = Desk(), Meter(), int(os.environ[_RECORDS])
+    desk, meter, left = Desk(), Meter(), int(os.environ[RECORDS])
     out = topic("librdkafka")
     producer = Producer({"bootstrap.servers": hosts(), "acks": "all", "enable.idempotence": True, "linger.ms": 0})
     consumer = Consumer(
@@ -118,7 +117,11 @@ def run_librdkafka() -> None:
         records, first = first or consumer.consume(2000, timeout=1.0), []
         for record in records:
             assert record.error() is None, record.error()
-            for signal in desk.signals(record.partition(), record.offset(), record.value()):
+            partition, offset, value = record.partition(), record.offset(), record.value()
+            assert partition is not None
+            assert offset is not None
+            assert value is not None
+            for signal in desk.signals(partition, offset, value):
                 producer.produce(out, signal, KEY, HOME)
         left -= len(records)
         producer.flush()
@@ -128,46 +131,8 @@ def run_librdkafka() -> None:
     consumer.close()
 
 
-def stock() -> faust.App:
-    """Faust as its documentation shows it, with raw bytes."""
-    desk, meter, left = Desk(), Meter(), int(os.environ[_RECORDS])
-    out = topic("faust")
-    app = faust.App(
-        out,
-        broker=f"kafka://{hosts()}",
-        key_serializer="raw",
-        value_serializer="raw",
-        topic_partitions=PARTITIONS,
-        consumer_auto_offset_reset="earliest",
-        web_enabled=False,
-        datadir=f"{os.environ['PANDA_HOME']}/stock",
-    )
-    ticks = app.topic(topic("market.ticks"), key_type=bytes, value_type=bytes)
-    signals = app.topic(out, key_type=bytes, value_type=bytes)
-
-    @app.agent(ticks)
-    async def strategy(stream: Any) -> None:
-        nonlocal left
-        async for event in stream.events():
-            message = event.message
-            for signal in desk.signals(message.partition, message.offset, event.value):
-                await signals.send(key=KEY, value=signal, partition=HOME)
-            left -= 1
-            if not left:
-                await app.producer.flush()
-                meter.done()
-
-    @app.task
-    async def begin() -> None:
-        meter.ready()
-
-    return app
-
-
 if __name__ == "__main__":
     if sys.argv[1] == "aiokafka":
         uvloop.run(run_aiokafka())
     else:
         run_librdkafka()
-elif sys.argv[0].endswith("faust"):
-    app = stock()

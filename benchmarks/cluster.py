@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from pydantic_settings import PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from benchmarks.market import PARTITIONS, WORLD
 from panda_streams.embedded.kafka import kafka_program
@@ -41,7 +40,12 @@ class _Given(Settings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: Any, init_settings: PydanticBaseSettingsSource, **others: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
@@ -148,7 +152,7 @@ class Cluster:
         kept = {name: value for name, value in os.environ.items() if name not in known}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         home.mkdir()
-        made = _Given(**{**given, "BROKER_NAMESPACE": None})
+        made = _Given.model_validate(given)
         asyncio.run(prepare(made, find_servers(made)))
         world = World(f"w{number}.", kafka, home, {**kept, **given, "PATH": path})
         yield world

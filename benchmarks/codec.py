@@ -13,7 +13,7 @@ import orjson
 from msgspec.structs import asdict, astuple
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.measure import Result, cpu_us, report
+from benchmarks.measure import Result, cpu_us
 from panda_streams.codec import decode_market, encode_batch
 from panda_streams.domain.ticks import Tick
 from panda_streams.events import TickBatch
@@ -78,7 +78,3 @@ def measure() -> list[Result]:
         Result.at_most(f"{name} JSON objects, unchecked", ours, plain),
         Result.at_most(f"{name} pydantic models", ours, pydantic),
     ]
-
-
-if __name__ == "__main__":
-    report(measure())

@@ -14,11 +14,11 @@ from statistics import median, quantiles
 import click
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from benchmarks.cluster import Cluster, World, start_cluster
+from benchmarks.cluster import Cluster, World
 from benchmarks.contest import ROUNDS, running
 from benchmarks.loop import CONTENDERS
 from benchmarks.market import PARTITIONS
-from benchmarks.measure import Result, report
+from benchmarks.measure import Result
 from benchmarks.relay import RECORDS, read, record
 
 _RATE = 200
@@ -43,8 +43,13 @@ class _Reader:
     def _read(self) -> None:
         while not self._stopped.is_set():
             message = self._consumer.poll(0.2)
-            if message is not None and message.error() is None:
-                self.seen[message.topic()].setdefault(read(message.value()).sequence, time.monotonic_ns())
+            if message is None or message.error() is not None:
+                continue
+            seen = time.monotonic_ns()
+            topic, value = message.topic(), message.value()
+            assert topic is not None
+            assert value is not None
+            self.seen[topic].setdefault(read(value).sequence, seen)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -119,8 +124,3 @@ def measure(cluster: Cluster, rounds: int = ROUNDS) -> list[Result]:
         for pattern in _BURSTS
         for place, (centile, goal) in enumerate({"p50": 2, "p99": 3}.items())
     ]
-
-
-if __name__ == "__main__":
-    with start_cluster() as cluster:
-        report(measure(cluster))

@@ -6,10 +6,10 @@ from statistics import median
 
 import click
 
-from benchmarks.cluster import Cluster, start_cluster
+from benchmarks.cluster import Cluster
 from benchmarks.contest import FAUST, ROUNDS, contend, module
 from benchmarks.market import PARTITIONS
-from benchmarks.measure import Result, report
+from benchmarks.measure import Result
 from benchmarks.relay import RECORDS, record
 
 _RECORDS = 100_000
@@ -42,8 +42,3 @@ def measure(cluster: Cluster, rounds: int = ROUNDS) -> list[Result]:
         Result.at_least("loop, records per CPU second, against aiokafka", rate["worker"], rate["aiokafka"], 0.75),
         Result.equal("loop, rounds whose outputs differ", differing, 0),
     ]
-
-
-if __name__ == "__main__":
-    with start_cluster() as cluster:
-        report(measure(cluster))

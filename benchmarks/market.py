@@ -1,4 +1,4 @@
-"""A market of 500 shares and an index: its instruments, 20 momentum strategies on 10 shares each, and its tick log."""
+"""A market of 500 shares and an index: its instruments, 20 strategies on 10 shares each, and its tick log."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from panda_streams.codec import encode_batch, encode_beat
 from panda_streams.domain.shards import ShardMap
@@ -42,16 +43,17 @@ def write_instruments(file: Path) -> None:
     file.write_text(json.dumps([index, *shares]))  # JSON is YAML
 
 
-def write_strategies(directory: Path, capital: int = 1_000_000) -> None:
+def write_strategies(directory: Path, strategy: str, account: dict[str, Any], **params: Any) -> None:
     directory.mkdir()
     for number in range(_STRATEGIES):
         form = {
-            "strategy_id": f"Momentum_{number:02}",
-            "strategy": "momentum",
+            "strategy_id": f"Bench_{number:02}",
+            "strategy": strategy,
             "watches": [f"NSE:{_INDEX}"],
             "trades": [f"NSE:S{number * _TRADED + place:03}" for place in range(_TRADED)],
             "brokers": ["paper"],
-            "accounts": {"paper": {"capital": str(capital), "share_of_capital": "0.08", "max_position": 1000}},
+            "params": params,
+            "accounts": {"paper": account},
         }
         (directory / f"{number:02}.yaml").write_text(json.dumps(form))
 

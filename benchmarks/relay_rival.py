@@ -44,7 +44,8 @@ async def main() -> None:
         changed: list[tuple[int, str]] = []
         for place, records in fetched.items():
             number = place.partition
-            known, new = rows[number], {}
+            known = rows[number]
+            new: dict[str, None] = {}
             for record in records:
                 decoded = read(record.value)
                 row = known.get(decoded.key)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from agents.strategy import Shard, interests, step
-from benchmarks.measure import Result, cpu_us, report
+from benchmarks.measure import Result, cpu_us
 from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.ticks import Tick
 from panda_streams.events import TickBatch
@@ -96,7 +96,3 @@ def measure() -> list[Result]:
     click.echo(f"{ticks:,} ticks, {signals} signals")
     name = f"brain step, CPU microseconds a tick, {_STRATEGIES} momentum strategies, against their bare steps"
     return [Result.at_most(name, value / ticks, reference / ticks)]
-
-
-if __name__ == "__main__":
-    report(measure())

@@ -29,6 +29,8 @@ class ExecutionRow(Row):
 
 
 class ShardRow(Row):
+    first: int
+    """Offset in market.ticks from which the shard was taken: earlier ticks were no longer kept."""
     sequence: int = 0
     """Next sequence number of the shard's updates and fills."""
     working: tuple[str, ...] = ()

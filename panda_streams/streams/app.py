@@ -26,6 +26,8 @@ class PandaApp(faust.App):
     """Started, in order, before the consumer: no event is handled until all of them are up."""
     agent_loop: AgentLoop
     """Set by the composition root."""
+    recovered: int | None = None
+    """Generation of the group whose tables were recovered last: set by faust_fixes.mend_recovery."""
 
     async def on_start(self) -> None:
         await super().on_start()

@@ -30,6 +30,9 @@ def mend_recovery() -> None:
     Stock Faust resumes and seeks while the flow is active and then wipes the queues: the first events of a partition
     are skipped without a word (faust-streaming #596, 7 of 41 restarts on a real Kafka). Fixed in Faust once that
     issue is closed and `Recovery.on_recovery_completed` stops the flow by itself.
+
+    It also notes on the app which generation was recovered: Faust calls `on_rebalance_end` without saying so, and does
+    so for an old one if partitions are taken away while it seeks.
     """
     original = Recovery.on_recovery_completed
     if getattr(original, "mended", False):
@@ -38,6 +41,7 @@ def mend_recovery() -> None:
     async def on_recovery_completed(self: Any, generation_id: int = 0) -> None:
         self.app.consumer.stop_flow()
         self.app.flow_control.suspend()
+        self.app.recovered = generation_id
         await original(self, generation_id)
 
     on_recovery_completed.mended = True  # type: ignore[attr-defined]

@@ -69,6 +69,8 @@ class Input:
     delay: int = 0
     """Event time from when a record was said until it acts, in milliseconds."""
     bound: Bound = Bound.WATERMARK
+    replaceable: bool = False
+    """True if a record is worth nothing once the next has come: those that retention has removed are passed over."""
 
 
 class Received(NamedTuple):
@@ -257,6 +259,11 @@ class Inputs:
     def expected(self, topic: str) -> int:
         """Offset of the next record to come."""
         return self.logs[topic].next
+
+    def skip(self, topic: str, offset: int) -> None:
+        """Take note that the log has nothing before `offset` that was not offered."""
+        log = self.logs[topic]
+        log.next = max(log.next, offset)
 
     def lacking(self) -> Wanted | None:
         """The range that a stream which did not fit should be read again from, once it has room."""

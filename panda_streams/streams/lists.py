@@ -83,7 +83,7 @@ class ListConsumer(driver.Consumer):
 
     listed: frozenset[str] = frozenset()
     starts: Callable[[], Mapping[TP, int]] = staticmethod(dict)
-    assigned: Callable[[], None] = staticmethod(lambda: None)
+    assigned: Callable[[int], None] = staticmethod(lambda generation: None)
     release: Callable[[], Awaitable[None]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -186,7 +186,7 @@ class ListConsumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self.assigned()
+        self.assigned(generation_id)
         self._done.clear()
         self._held.clear()
         await super().on_partitions_assigned(assigned, generation_id)
@@ -206,7 +206,7 @@ def install(
     app: faust.App,
     topics: Iterable[str],
     starts: Callable[[], Mapping[TP, int]],
-    assigned: Callable[[], None],
+    assigned: Callable[[int], None],
     release: Callable[[], Awaitable[None]],
 ) -> None:
     """Make `app` deliver `topics` as lists."""

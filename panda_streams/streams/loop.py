@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import os
 import time
@@ -85,6 +86,8 @@ class AgentLoop:
         self._declared: dict[str, _Declared] = {}
         self._runners: dict[tuple[str, int], _Runner] = {}
         self._early: dict[tuple[str, int], list[Delivery]] = {}
+        self._generation: int | None = None
+        """The assignment that is in force; None between two."""
         self.probe: Callable[[str, str], None] = lambda agent, point: None
         """Called with the agent's name at each step of a micro-batch: see `_Runner._carry_out`."""
         self.events = 0
@@ -139,7 +142,8 @@ class AgentLoop:
 
     def begin(self) -> None:
         """Start a task for each agent and assigned partition, once the tables are recovered."""
-        if self._runners:
+        if self._runners or self._generation is None or self.app.recovered != self._generation:
+            # Faust may end a recovery after the partitions were taken away again.
             return
         partitions: dict[str, set[int]] = {}
         for place in self._assigned():
@@ -153,11 +157,15 @@ class AgentLoop:
                 runner.start()
         self._early.clear()
 
-    def assigned(self) -> None:
+    def assigned(self, generation: int) -> None:
+        """The group has handed out partitions: their recovery begins."""
+        self._generation = generation
+        self._early.clear()
         self._lease.assigned()
 
     async def release(self) -> None:
         """Finish what is in hand and give all partitions up: they are taken away, or the worker stops."""
+        self._generation = None
         self._lease.revoked()
         runners, self._runners = list(self._runners.values()), {}
         self._early.clear()
@@ -261,7 +269,8 @@ class _Runner:
         self._waiting = 0
         """Records in the inbox."""
         self._wake = asyncio.Event()
-        self._heard = time.monotonic()
+        self._heard = dict.fromkeys(self.task.inputs.logs, time.monotonic())
+        """When each input came last, or was looked after."""
         self._wrote = time.monotonic()
         self._held: set[str] = set()
         self._written_to: int | None = None
@@ -288,10 +297,10 @@ class _Runner:
             await self._take_over()
             while not self.stopping:
                 await self._receive()
+                await self._look_at_tails()
                 if not await self._work(write=self._due()):
                     await self._rest()
-            if self.task.unwritten:
-                await self._work(write=True, limit=0)
+            await self._work(write=True, limit=0, beats=1)
         except Fenced:
             _log.warning("%s-%d: given up, another worker has the partition", self.name, self.partition)
         except asyncio.CancelledError:
@@ -324,7 +333,7 @@ class _Runner:
         inputs = self.task.inputs
         while self._inbox and (self.agent.ordered or not inputs.holds_any()):
             delivery = self._inbox.popleft()
-            self._heard = time.monotonic()
+            self._heard[delivery.topic] = time.monotonic()
             records = delivery.records
             if not self.agent.ordered and len(records) > _SLICE:
                 self._inbox.appendleft(delivery.rest(_SLICE))
@@ -334,6 +343,7 @@ class _Runner:
             if records[0].offset > expected:
                 # Faust can skip records after a recovery; whatever the reason, the log has them.
                 inputs.offer(delivery.topic, await self._read(delivery.topic, expected, records[0].offset))
+                inputs.skip(delivery.topic, records[0].offset)
             inputs.offer(delivery.topic, records)
         while (wanted := inputs.lacking()) is not None:
             inputs.refill(wanted, await self._read(*wanted))
@@ -344,6 +354,9 @@ class _Runner:
                 (self._held.add if full else self._held.discard)(topic)
 
     async def _read(self, topic: str, start: int, end: int) -> list[Received]:
+        log = self.task.inputs.logs.get(topic)
+        if log is not None and log.input.replaceable:
+            start = max(start, await self._readback.start(topic, self.partition))
         return [
             Received(record.offset, record.key, record.value)
             async for record in self._readback.read(topic, self.partition, start, end)
@@ -357,19 +370,16 @@ class _Runner:
         wait = _IDLE_S
         if self.task.unwritten:
             wait = max(0.0, _WRITE_S - (time.monotonic() - self._wrote))
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), wait)
-        except TimeoutError:
-            if time.monotonic() - self._heard >= _IDLE_S:
-                await self._look_at_tail()
 
-    async def _look_at_tail(self) -> None:
-        """Read what Faust has skipped at the end of the log, where no later record shows the gap."""
-        self._heard = time.monotonic()
-        inputs = self.task.inputs
-        for topic in inputs.logs:
-            if topic in self._held or self._inbox:
+    async def _look_at_tails(self) -> None:
+        """Read what Faust has skipped at the end of a log, where no later record shows the gap."""
+        inputs, now = self.task.inputs, time.monotonic()
+        for topic, heard in self._heard.items():
+            if now - heard < _IDLE_S or topic in self._held or self._inbox:
                 continue
+            self._heard[topic] = now
             try:
                 end = self._loop.app.consumer.highwater(TP(topic, self.partition)) or 0
             except AssertionError:
@@ -378,13 +388,14 @@ class _Runner:
             if end > expected:
                 _log.warning("%s-%d: reading %d records that were not delivered", topic, self.partition, end - expected)
                 inputs.offer(topic, await self._read(topic, expected, end))
+                inputs.skip(topic, end)
 
     # Work
 
-    async def _work(self, *, write: bool, limit: int = _MAX_RECORDS) -> bool:
+    async def _work(self, *, write: bool, limit: int = _MAX_RECORDS, beats: int | None = None) -> bool:
         """Carry one micro-batch out; False if there was nothing to do."""
         until = time.perf_counter() + _MAX_STEP_S
-        batch = self.task.poll(limit, lambda: time.perf_counter() > until, write=write)
+        batch = self.task.poll(limit, lambda: time.perf_counter() > until, write=write, beats=beats)
         if batch is None:
             # Beats that were received may let this agent say how far it has come, without any step.
             await self._beat()
@@ -406,6 +417,8 @@ class _Runner:
             await self._loop.licensed(self)
         if self.agent.outbox and batch.rows is not None:
             await self._write(batch.rows)
+            # If the partition has gone meanwhile, its new owner says the outbox.
+            await self._loop.licensed(self)
         # The beat follows the outputs in each partition's log, which is all that its readers need.
         beat = self.task.beat(time.monotonic())
         if batch.outputs or beat:
@@ -424,6 +437,7 @@ class _Runner:
     async def _beat(self) -> None:
         beat = self.task.beat(time.monotonic())
         if beat:
+            await self._loop.licensed(self)
             await self._loop.send(beat)
             self._loop.probe(self.name, "beat")
 
@@ -436,6 +450,10 @@ class _Runner:
         self._loop.probe(self.name, "written")
         first, last = placed
         expected = None if self._written_to is None else self._written_to + 1
+        if expected is not None and first > expected:
+            # Two processes write. If it is this one that was suspended, its store stays where it was, so that a
+            # recovery reads what its successor wrote; the successor repairs the changelog.
+            await self._loop.licensed(self)
         self._table.store(self.partition, rows, last)
         self._written_to = last
         self._wrote = time.monotonic()

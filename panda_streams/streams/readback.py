@@ -49,7 +49,8 @@ class ReadBack:
         if first > start:
             raise LogGone(
                 f"{topic}-{partition} begins at {first}, but {start} must be read again: this worker stood still for "
-                "longer than its records are kept (for ticks, PANDA_TICK_RETENTION_HOURS); only another world can go on"
+                "longer than retention.ms of that topic keeps records (for ticks, PANDA_TICK_RETENTION_HOURS sets it); "
+                "only another world can go on"
             )
         # Nothing is awaited between the two: the client would look for a position of its own.
         consumer.assign([place])

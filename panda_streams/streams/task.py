@@ -26,7 +26,7 @@ _BYTES = "latin-1"
 """How any bytes are kept in JSON, one character each."""
 _CACHED_ROWS = 10_000
 _BEATS = 1000
-"""Records that moved nothing but watermarks, after which the cursor is written all the same."""
+"""A restart need not read more beats again than this."""
 _MAX_BYTES = 256 * 1024
 """Bytes of outputs after which a micro-batch is closed: it is written in one piece, twice (outbox and topic)."""
 
@@ -255,16 +255,20 @@ class Task:
 
     # Working
 
-    def poll(self, limit: int, enough: Callable[[], bool], *, write: bool) -> Batch | Wanted | None:
+    def poll(
+        self, limit: int, enough: Callable[[], bool], *, write: bool, beats: int | None = None
+    ) -> Batch | Wanted | None:
         """Handle up to `limit` records, fewer if `enough()` says so after one; None if there is nothing to do.
 
         A Wanted is to be read and supplied before the next poll. With `write` what was changed is to be written even if
-        nothing is said. A batch must be carried out and settled before the next poll.
+        nothing is said, and so is the cursor once `beats` records have moved nothing but watermarks (a thousand, if not told). A batch
+        must be carried out and settled before the next poll.
         """
         if self.agent.refresh(self._part):
             self._unwritten = True
             return Batch([], self._rows([]), 0, None)
         if said := self.agent.announce(self._part):
+            self._unwritten = True
             return Batch(said, None, 0, None)
         outputs: list[Output] = []
         items, size, time = 0, 0, None
@@ -296,16 +300,15 @@ class Task:
                 size += sum(len(output.value) for output in said)
         if items:
             self._unwritten = True
-        elif not (write and (self._unwritten or self._beats_unwritten())):
+        elif not (write and (self._unwritten or self._passed() >= (_BEATS if beats is None else beats))):
             return None
         if write or (outputs and agent.outbox):
             return Batch(outputs, self._rows(outputs if agent.outbox else []), items, time)
         return Batch(outputs, None, items, time)
 
-    def _beats_unwritten(self) -> bool:
-        """Whether so many beats came since the last write that a restart should not read them all again."""
-        handled = self.inputs.handled()
-        return any(offset - self._written[topic] >= _BEATS for topic, offset in handled.items())
+    def _passed(self) -> int:
+        """Records of an input that a restart would read again, the most of all inputs."""
+        return max(offset - self._written[topic] for topic, offset in self.inputs.handled().items())
 
     def _letter(self, topic: str, record: Received, reason: str) -> Output:
         return self._dead_letter(Stray(topic, self.partition, record, reason))

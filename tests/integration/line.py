@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 
+from panda_streams.streams.task import OUTBOX
 from panda_streams.worlds import prepare
 from tests.integration.conftest import FreshWorld, Spawned
 from tests.integration.reading import Line, get, is_beat, read_topic
@@ -153,6 +154,15 @@ class Deployed:
 
     def judged(self) -> int:
         return len(self.once("signals.validated")) + len(self.once("signals.rejected"))
+
+    def outboxes(self) -> set[bytes]:
+        """What the last micro-batch of each agent and partition has said, which its next owner says again."""
+        last = {}
+        for agent, worker in (("brain", "brain"), *((name, "paper") for name in ("risk", "execution", "portfolio"))):
+            for line in self.whole_topic(f"panda-{worker}-{agent}-changelog"):
+                if line.key == OUTBOX:
+                    last[agent, line.partition] = json.loads(line.value)["outputs"]
+        return {value.encode() for outputs in last.values() for _, _, value, _ in outputs}
 
     def workers(self) -> list[dict[str, Any]]:
         """What brains and arms that run now say of themselves."""

@@ -26,7 +26,7 @@ from panda_streams.streams.client import client_options
 from panda_streams.streams.faust_fixes import check_versions, mend_recovery
 from panda_streams.streams.inputs import Input, Item
 from panda_streams.streams.lease import Lease
-from panda_streams.streams.lists import ListTopic, RecordList, install
+from panda_streams.streams.lists import ListConsumer, ListTopic, RecordList, install
 from panda_streams.streams.loop import AgentLoop
 from panda_streams.streams.readback import ReadBack
 from panda_streams.streams.rows import make_table
@@ -53,6 +53,8 @@ class Plan(Struct, frozen=True):
     lease: bool = True
     read_back: bool = True
     """False: a gap in what is delivered is not read from the log."""
+    seek: bool = True
+    """False: after a rebalance reading goes on where the group has committed, not where the rows stand."""
     look_at_tail: bool = True
     """False: an idle partition is not compared with the log's end."""
     cap: bool = True
@@ -161,7 +163,7 @@ def _disturb(app: PandaApp, plan: Plan) -> None:
             return fetched
 
         async def perform_seek(self) -> None:
-            await super().perform_seek()
+            await (super() if plan.seek else super(ListConsumer, self)).perform_seek()
             for place in self.assignment():
                 if place.topic in self.listed and plan.unrewound and self._committed_offset.get(place) is None:
                     await self.seek(place, plan.unrewound)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -174,6 +175,35 @@ def test_two_workers_share_an_arm_and_a_brain_under_kills(line: Deployed, record
     for process in (arm, brain, second_arm):
         assert process.process.poll() is None, process.output()
     assert_equal(line.read(), undisturbed)
+
+
+def test_sigterm_ends_brain_and_arm_in_about_a_second_with_nothing_left_to_repeat(
+    line: Deployed, recording: Path, tmp_path: Path
+) -> None:
+    with gzip.open(recording, "rt") as whole:
+        (tmp_path / "part.csv").write_text("".join(itertools.islice(whole, 60_001)))
+    workers = [line.brain(), line.arm()]
+    feed = line.feed(tmp_path / "part.csv", speed="100")
+    eventually(lambda: len(line.topic("orders.filled")) > 5, timeout_s=60, what="fills")
+
+    began = time.monotonic()
+    for worker in workers:
+        worker.process.terminate()
+    codes = [worker.wait(20) for worker in workers]
+    took = time.monotonic() - began
+    said_again = line.outboxes()
+    line.brain()
+    line.arm()
+    assert feed.wait(60) == 0, feed.output()
+    line.await_quiet()
+    run = line.read()
+
+    assert codes == [0, 0]
+    assert took < 4  # both of them; they were in mid-work, on a machine that works too
+    for name in TRADED:
+        times = Counter(record.value for record in run.topics[f"paper.{name}"])
+        assert {value for value in times if times[value] > 1} <= said_again, name
+    assert_books_equal_the_topics(run)
 
 
 def test_on_the_wall_clock_nobody_waits_and_the_books_equal_the_topics(

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from panda_streams.embedded.processes import ProcessRow, ProcessState, read_processes
-from panda_streams.identity import Home, World
+from panda_streams.identity import Clock, Home, World
 from panda_streams.servers import read_running
 from panda_streams.worlds import enter
 from tests.integration.conftest import FreshWorld, Spawned, clean_environment
@@ -57,6 +57,21 @@ def test_up_prepares_the_world_runs_the_procfile_and_stops_it_on_ctrl_c(
     assert (running.world, running.prefix, running.redis) == (world.name, world.servers.prefix, "")
     assert not any(psutil.pid_exists(row.pid) for row in rows.values() if row.pid)
     assert read_running(world.settings.home_dir) is None
+
+
+def test_a_world_keeps_the_clock_that_it_was_created_with(world: FreshWorld, spawn: Spawn, procfile: Path) -> None:
+    first = spawn(["panda", "up", "--clock", "wall"])
+    rows_when(world, brain=ProcessState.RUNNING)
+    running = read_running(world.settings.home_dir)
+    first.process.terminate()
+    assert first.wait() == 0
+
+    second = spawn(["panda", "up"])
+
+    assert running is not None
+    assert running.clock is Clock.WALL
+    assert second.wait() == 5
+    assert "PANDA_CLOCK=wall" in second.output()
 
 
 def test_a_second_up_in_the_same_home_is_refused(world: FreshWorld, spawn: Spawn, procfile: Path) -> None:

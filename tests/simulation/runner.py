@@ -43,7 +43,7 @@ class Turn:
     due: float = 1.0
     """Chance that what was handled is written though nothing was said."""
     tail: float = 1.0
-    """Chance that it is idle for long enough to look at the log's end."""
+    """Chance that an input has been silent for so long that the log's end is looked at."""
     lose: float = 0.0
     """Chance that a kill takes the local store with it."""
     second: float = 1.0
@@ -102,10 +102,8 @@ class Runner:
                 return True
             came = self._fetch()
             came |= self._receive()
-            worked = self._work(write=self._chance.random() < turn.due, limit=turn.handled)
-            if not worked and not came and self._chance.random() < turn.tail:
-                came = self._look_at_tail()
-            return came or worked
+            came |= self._look_at_tails()
+            return self._work(write=self._chance.random() < turn.due, limit=turn.handled) or came
         except Killed:
             self.task = self.life = None
             self.deaths += 1
@@ -115,9 +113,9 @@ class Runner:
 
     def stop(self) -> None:
         """End in order, as a rebalance wants it."""
-        if self.task is not None and self.task.unwritten:
+        if self.task is not None:
             self.life = None
-            self._work(write=True, limit=0)
+            self._work(write=True, limit=0, beats=1)
         self.task = None
 
     def lacks(self) -> list[str]:
@@ -200,6 +198,7 @@ class Runner:
             expected = inputs.expected(topic)
             if records[0].offset > expected:
                 inputs.offer(topic, self._read(topic, expected, records[0].offset))
+                inputs.skip(topic, records[0].offset)
             self._came[topic] += max(0, records[-1].offset - expected + 1)
             inputs.offer(topic, records)
         reads = 0
@@ -236,10 +235,12 @@ class Runner:
                 if len(stream.buffer) > bound:
                     raise Broken(f"{self.name} holds {len(stream.buffer)} records of {writer}, more than {bound}")
 
-    def _look_at_tail(self) -> bool:
+    def _look_at_tails(self) -> bool:
         assert self.task is not None
         inputs, came = self.task.inputs, False
         for topic in inputs.logs:
+            if self._chance.random() >= self._turn.tail:
+                continue
             if topic in self._held or self._inbox or (topic, self.partition) in self._turn.starved:
                 continue
             end, expected = self._logs.end(topic, self.partition), inputs.expected(topic)
@@ -247,11 +248,12 @@ class Runner:
                 came = True
                 self._came[topic] += end - expected
                 inputs.offer(topic, self._read(topic, expected, end))
+                inputs.skip(topic, end)
         return came
 
-    def _work(self, *, write: bool, limit: int) -> bool:
+    def _work(self, *, write: bool, limit: int, beats: int | None = None) -> bool:
         assert self.task is not None
-        batch = self.task.poll(limit, lambda: False, write=write)
+        batch = self.task.poll(limit, lambda: False, write=write, beats=beats)
         if batch is None:
             self._beat()
             return False

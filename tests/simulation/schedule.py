@@ -97,7 +97,7 @@ class _Schedule:
             starved=frozenset(chance.sample(inputs, chance.choice([0, 0, 1, 2]))) if inputs else frozenset(),
             skip=self._skip,
             due=chance.choice([0, 0.1, 0.5, 1]),
-            tail=chance.choice([0, 0.2, 1]),
+            tail=chance.choice([0, 0.02, 0.2, 1]),
             lose=self._lose,
             second=chance.choice([0.0, 0.1, 2.0]),
         )

@@ -332,15 +332,13 @@ def test_what_was_sold_is_marked_no_more() -> None:
     assert orjson.loads(arm.bench.rows[b"shard/0"])["prices"] == {}
 
 
-def test_an_order_for_what_the_arm_does_not_know_is_dead_lettered() -> None:
+def test_an_order_for_what_the_arm_does_not_know_ends_at_once() -> None:
     arm = Arm([])
     order = a_validated(cause=0)
 
     arm.order(order.model_copy(update={"signal": order.signal.model_copy(update={"instrument": "NSE:NONE"})}))
 
-    (letter,) = arm.bench.to(DLQ)
-    assert b"NSE:NONE, which is not in the list of instruments" in letter.value
-    assert arm.updates() == []
+    assert [(u.state, u.reason) for u in arm.updates()] == [("WORKING", None), ("EXPIRED", "INSTRUMENT_UNKNOWN")]
 
 
 moves = st.lists(st.sampled_from(["tick", "order", "restart", "kill at write", "kill at send"]), max_size=40)

@@ -13,7 +13,7 @@ from panda_streams.codec import decode, encode
 from panda_streams.domain.signals import Side
 from panda_streams.events import Filled, Mark, Snapshot
 from tests.unit.agents.fakes import a_config, a_context
-from tests.unit.bench import DLQ, Bench, Killed
+from tests.unit.bench import Bench, Killed
 from tests.unit.builders import INFY, T0, a_fill
 
 PAPER = Broker("paper", "Paper", "INR", live=False, trader=None)
@@ -117,15 +117,14 @@ def test_a_mark_of_what_is_flat_says_nothing() -> None:
     assert arm.mirrored("paper:portfolio:Momentum")["realised"] == "20"
 
 
-def test_a_fill_of_an_unknown_strategy_is_dead_lettered_and_the_next_one_is_booked() -> None:
+def test_a_fill_of_a_strategy_that_is_configured_no_more_is_booked_on_a_capital_of_nothing() -> None:
     arm = Arm()
 
     arm.fill(0, 0, Side.BUY, "100", strategy_id="Stranger")
-    arm.fill(1, 1, Side.BUY, "100")
 
-    (letter,) = arm.bench.to(DLQ)
-    assert b"strategy Stranger has no account at paper" in letter.value
-    assert len(arm.snapshots()) == 1
+    (snapshot,) = arm.snapshots()
+    assert (snapshot.strategy_id, snapshot.capital) == ("Stranger", 0)
+    assert snapshot.cash < 0
 
 
 def test_the_mirror_is_written_again_from_the_rows() -> None:

@@ -161,7 +161,7 @@ class Worker:
         self.table, self.kafka = FakeTable(self.events), FakeKafka(self.events)
         self.consumer, self.lease = FakeConsumer(self.events), FakeLease()
         self.consumer.places = {TP(source.topic, 0) for source in self.agent.inputs}
-        self.app = SimpleNamespace(consumer=self.consumer, consumer_generation_id=1)
+        self.app = SimpleNamespace(consumer=self.consumer, consumer_generation_id=1, recovered=1)
         self.deaths: list[int] = []
         self.make()
 
@@ -189,6 +189,7 @@ class Worker:
         """Take the partition over, make the moves, awaiting those that can be awaited, and give it up."""
 
         async def run() -> None:
+            self.loop.assigned(1)
             self.loop.begin()
             try:
                 for move in moves:
@@ -355,9 +356,14 @@ def test_a_list_of_an_earlier_assignment_is_dropped(worker: Worker) -> None:
 
 
 def test_a_list_that_comes_before_the_tables_are_recovered_for_good_is_kept(worker: Worker) -> None:
-    worker.deliver(words("a"))
+    worker.app.recovered = None
+    begin = worker.loop.begin
 
-    worker.run(lambda: worker.handled(1))
+    def recovered() -> None:
+        worker.app.recovered = 1
+        begin()
+
+    worker.run(lambda: worker.deliver(words("a")), recovered, lambda: worker.handled(1))
 
     assert worker.kafka.values(OUT) == ["1@0"]
 
@@ -449,7 +455,23 @@ def test_what_was_put_off_is_written_and_acknowledged_when_the_partition_is_give
 
     assert worker.table.stored[b"quiet"] == b"2"
     assert worker.consumer.done[IN] == 2
-    assert worker.lease.said == ["revoked"]
+    assert worker.lease.said == ["assigned", "revoked"]
+
+
+def test_a_recovery_that_ends_after_its_partitions_were_taken_away_starts_nothing(worker: Worker) -> None:
+    async def live() -> None:
+        worker.loop.assigned(1)
+        await worker.loop.release()
+        worker.loop.begin()
+        worker.loop.assigned(2)
+        worker.loop.begin()
+        assert worker.loop.positions == {}
+        worker.app.recovered = 2
+        worker.loop.begin()
+        assert worker.loop.positions == {(IN, 0): 0}
+        await worker.loop.release()
+
+    asyncio.run(live())
 
 
 def test_a_partition_that_was_given_up_is_neither_shown_nor_worked_on(worker: Worker) -> None:
@@ -508,7 +530,7 @@ def test_a_worker_without_a_lease_does_not_even_say_again_what_it_said_last(work
 def test_what_the_loop_sends_with_is_connected_before_anything_is_delivered(worker: Worker) -> None:
     async def live() -> None:
         await worker.loop.start()
-        worker.loop.assigned()
+        worker.loop.assigned(1)
         await worker.loop.stop()
 
     asyncio.run(live())

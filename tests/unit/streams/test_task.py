@@ -379,17 +379,6 @@ def test_many_large_dead_letters_are_no_micro_batch_that_cannot_be_written() -> 
     assert sum(len(batch.outputs) for batch in batches) == 40
 
 
-def test_beats_alone_are_written_once_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_module, "_BEATS", 2)
-    task = a_task(Table(), None)
-    task.inputs.offer(IN, words("beat"))
-    assert task.poll(100, lambda: False, write=True) is None
-
-    task.inputs.offer(IN, words("beat", "beat", start=1))
-
-    assert polled(task, write=True).items == 0
-
-
 def test_a_part_is_opened_once_when_it_is_taken_over() -> None:
     agent = Counting()
 
