@@ -261,8 +261,8 @@ class Task:
         """Handle up to `limit` records, fewer if `enough()` says so after one; None if there is nothing to do.
 
         A Wanted is to be read and supplied before the next poll. With `write` what was changed is to be written even if
-        nothing is said, and so is the cursor once `beats` records have moved nothing but watermarks (a thousand, if not told). A batch
-        must be carried out and settled before the next poll.
+        nothing is said, and so is the cursor once `beats` records (a thousand, if not told) have moved nothing but
+        watermarks. A batch must be carried out and settled before the next poll.
         """
         if self.agent.refresh(self._part):
             self._unwritten = True

@@ -164,8 +164,8 @@ def _smaller(case: Case) -> Iterable[Case]:
     for without in ({"litter": False}, {"retries": False}, {"skips": False}):
         if replace(bounds, **without) != bounds:
             yield replace(case, bounds=replace(bounds, **without))
-    for kills in (0, 1, 2, 4, 8, bounds.kills - 1):
-        if kills < min(bounds.kills, 16):
+    for kills in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, bounds.kills - 1):
+        if kills < min(bounds.kills, 257):
             yield replace(case, bounds=replace(bounds, kills=kills))
     for turns in (0, bounds.turns // 2, bounds.turns * 7 // 8, bounds.turns - 1):
         if turns < bounds.turns:

@@ -53,7 +53,7 @@ _SHARES = [
 class Scenario:
     """What is special about an input, and about the arms that trade on it."""
 
-    seconds: int = 8
+    seconds: int = 7
     rate: int = 4
     """Most ticks of a shard in a second."""
     chance: float = 0.35

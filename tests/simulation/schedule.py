@@ -12,7 +12,7 @@ from tests.simulation.world import Feed, World
 
 __all__ = ["FULL", "Bounds", "Mode", "disturb"]
 
-_MOST = 1200
+_MOST = 1000
 """Turns of a schedule; what is left then is done undisturbed."""
 
 

@@ -32,13 +32,15 @@ class Bench:
         self.kill_at = ""
         self.write = True
         self.reads = 0
+        self.starts: dict[str, int] = {}
+        """First offset that each log keeps."""
         self.start()
 
     def start(self, first: str = "") -> None:
         """Take over what is stored, with the records of the topic `first` in hand before others; handle none yet."""
         self.kill_at = ""
         self.task = Task(self._make(), self._partition, self.rows.get, _letter)
-        self.sent += self.task.restore({})
+        self.sent += self.task.restore(self.starts)
         self._beat()
         for topic in sorted(self._logs, key=lambda topic: topic != first):
             self.task.inputs.offer(topic, self._logs[topic].values())

@@ -490,3 +490,16 @@ def test_a_late_fill_is_marked_at_the_last_price_that_has_passed() -> None:
     arm.tick(4)
 
     assert arm.marks()[-1].prices == {INFY: Decimal("1500.00")}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_order_whose_ticks_were_gone_before_the_arm_first_came_ends_at_once(ordered: bool) -> None:
+    arm = Arm([*ticks_log([140_000, 140_100]), beat(2)], ordered=ordered)
+    arm.bench.starts = {TICKS: 2}
+    arm.bench.restart()
+
+    arm.order(a_validated(cause=0))
+    arm.risk_beat(1, T0 + 61 * SECOND)
+    arm.tick(2)
+
+    assert [(u.state, u.reason) for u in arm.updates()] == [("WORKING", None), ("EXPIRED", "TICKS_GONE")]

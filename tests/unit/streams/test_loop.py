@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -657,3 +658,81 @@ def test_a_dead_letter_is_any_bytes_as_text() -> None:
     assert loop_module.payload_text(b"\xff\x00") == "/wA="
     assert loop_module.payload_text(None) == ""
     assert orjson.dumps(loop_module.payload_text(b"\xff"))
+
+
+# A worker that was suspended
+
+
+def test_a_worker_that_was_suspended_before_a_write_keeps_its_store_where_its_successor_began(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.table.stored, worker.table.last = {b"x": b"7", b"y": b"8"}, 1
+    worker.kafka.logs[CHANGELOG] = [Received(0, b"x", b"7"), Received(1, b"y", b"8")]
+    append = worker.kafka.append
+
+    async def suspended(topic: str, partition: int, rows: Any) -> Any:
+        worker.kafka.logs[CHANGELOG] += [Received(2, b"y", b"9"), Received(3, b"y", b"10")]
+        worker.lease.good = False
+        return await append(topic, partition, rows)
+
+    monkeypatch.setattr(worker.kafka, "append", suspended)
+
+    worker.run(lambda: worker.deliver(words("x")), lambda: worker.until(lambda: not worker.lease.good, "it has slept"))
+
+    assert worker.table.last == 1
+    assert worker.kafka.values(OUT) == []
+
+
+def test_a_worker_that_was_suspended_in_a_write_leaves_its_outbox_to_its_successor(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = worker.kafka.append
+
+    async def suspended(topic: str, partition: int, rows: Any) -> Any:
+        worker.lease.good = False
+        return await append(topic, partition, rows)
+
+    monkeypatch.setattr(worker.kafka, "append", suspended)
+
+    worker.run(
+        lambda: worker.deliver(words("x", "beat")), lambda: worker.until(lambda: not worker.lease.good, "it has slept")
+    )
+
+    assert (worker.kafka.values(OUT), worker.kafka.values(BEATS)) == ([], [])
+
+
+# Logs that are silent, or shorter than they were
+
+
+def test_the_end_of_one_input_is_looked_at_while_another_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(Counting(inputs=2))
+    _let_die(worker, monkeypatch)
+    worker.consumer.ends[OTHER] = 1
+    worker.kafka.logs[OTHER] = words("lost")
+    offsets = iter(range(10_000))
+
+    def goes_on() -> bool:
+        worker.deliver(words("quiet", start=next(offsets)))
+        return "1@0" in worker.kafka.values(OUT)
+
+    worker.run(lambda: worker.until(goes_on, "what was lost at the end of the other is handled"))
+
+    assert worker.deaths == []
+
+
+def test_records_that_the_next_one_replaces_may_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker()
+    _let_die(worker, monkeypatch)
+    worker.agent.inputs = tuple(replace(source, replaceable=True) for source in worker.agent.inputs)
+    worker.run(lambda: worker.deliver(words("a")), lambda: worker.handled(1))
+    worker.make()
+    worker.kafka.logs[IN] = []
+    worker.kafka.first[IN] = worker.consumer.ends[IN] = 3
+
+    worker.run(
+        lambda: worker.until(lambda: worker.loop.positions[IN, 0] == 3, "what is gone is passed over"),
+        lambda: worker.deliver(words("d", start=3)),
+        lambda: worker.handled(4),
+    )
+
+    assert worker.deaths == []
