@@ -64,9 +64,7 @@ def tick_log(instruments: Path, seconds: int) -> dict[int, list[bytes]]:
     logs: dict[int, list[bytes]] = {number: [] for number in range(PARTITIONS)}
     for time, ticks in _seconds(shards, seconds):
         for number, log in logs.items():
-            own = ticks[number]
-            for start in range(0, len(own), _TICKS_A_RECORD):
-                some = tuple(own[start : start + _TICKS_A_RECORD])
+            for some in _records(ticks[number]):
                 log.append(encode_batch(TickBatch(WORLD, "sim", "bench", len(log), some[-1].time, some)))
             log.append(encode_beat(Beat(WORLD, "sim", "bench", len(log), time, Phase.OPEN)))
     for log in logs.values():
@@ -74,12 +72,23 @@ def tick_log(instruments: Path, seconds: int) -> dict[int, list[bytes]]:
     return logs
 
 
+def _records(ticks: list[Tick]) -> Iterator[tuple[Tick, ...]]:
+    count = max(1, round(len(ticks) / _TICKS_A_RECORD))
+    for number in range(count):
+        yield tuple(ticks[number * len(ticks) // count : (number + 1) * len(ticks) // count])
+
+
 def _seconds(shards: ShardMap, seconds: int) -> Iterator[tuple[int, dict[int, list[Tick]]]]:
     simulator = Simulator(shards.instruments, seed=1, rate=_RATE)
     closes = session_start(0) + 1000 * FRAMES_A_DAY  # up to there without order books, which nobody here needs
     for frame in islice(simulator.frames(closes), seconds):
         split: dict[int, list[Tick]] = {number: [] for number in range(shards.partitions)}
+        index = False
         for tick in frame.ticks:
+            if not shards.instruments[tick.instrument].tradable:
+                if index:
+                    continue  # an exchange publishes an index once a second
+                index = True
             for number in shards.shards(tick.instrument):
                 split[number].append(tick)
         yield frame.time, split

@@ -171,10 +171,11 @@ class WorkerHealth:
 
     async def _broker(self) -> str:
         try:
-            await asyncio.wait_for(self._app.producer._producer.client.fetch_all_metadata(), _BROKER_S)
+            # Of the topics that this client knows, which are few: a cluster may have thousands.
+            answered = await asyncio.wait_for(self._app.producer._producer.client.force_metadata_update(), _BROKER_S)
         except Exception as error:  # noqa: BLE001  any failure to answer is an answer
             return f"Kafka does not answer ({type(error).__name__})"
-        return ""
+        return "" if answered else "Kafka does not answer"
 
     async def _learn_ends(self, consumer: Any) -> None:
         """Ask Kafka for the ends of the logs: what the consumer knows stands still with a fetch that does."""

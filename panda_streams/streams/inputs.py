@@ -113,12 +113,26 @@ class Held(NamedTuple):
 class Stream:
     """The records of one writer in one partition (3)."""
 
-    __slots__ = ("applied", "buffer", "delay", "index", "lagging", "log", "position", "seen", "watermark", "writer")
+    __slots__ = (
+        "applied",
+        "buffer",
+        "delay",
+        "index",
+        "lagging",
+        "log",
+        "place",
+        "position",
+        "seen",
+        "watermark",
+        "writer",
+    )
 
     def __init__(self, log: Log, writer: str, index: int) -> None:
         self.log = log
         self.writer = writer
         self.index = index
+        self.place = (log, self)
+        """What `Inputs.next` returns."""
         self.delay = log.input.delay
         self.buffer: deque[Held] = deque()
         self.watermark = NEVER
@@ -145,7 +159,7 @@ class Stream:
         """Offset of its first record that was not handled."""
         if self.buffer:
             return self.buffer[0].record.offset
-        return self.position if self.lagging else self.log.next
+        return self.position if self.lagging else self.log.decoded
 
     def cursor(self) -> StreamCursor:
         watermark = self.buffer[0].watermark if self.buffer else self.watermark
@@ -164,6 +178,8 @@ class Log:
     def __init__(self, input: Input, first_index: int) -> None:
         self.input = input
         self.streams = {writer: Stream(self, writer, first_index + n) for n, writer in enumerate(input.writers)}
+        self.backlog: deque[Received] = deque()
+        """Records that are not decoded yet, after all that are: of a log with one writer, whose order is theirs."""
         self.strays: deque[Held] = deque()
         """Records that cannot be decoded: handled before anything else, for nobody waits for them."""
         self.next = 0
@@ -173,8 +189,13 @@ class Log:
         """Strays before this offset were handled before a restart."""
 
     @property
+    def decoded(self) -> int:
+        """Every record before this offset is in a stream, or among the strays."""
+        return self.backlog[0].offset if self.backlog else self.next
+
+    @property
     def held(self) -> int:
-        return len(self.strays) + sum(len(stream.buffer) for stream in self.streams.values())
+        return len(self.backlog) + len(self.strays) + sum(len(stream.buffer) for stream in self.streams.values())
 
     @property
     def handled(self) -> int:
@@ -222,6 +243,12 @@ class Inputs:
         The caller closes gaps first: the first new record is at `expected(topic)`.
         """
         log = self.logs[topic]
+        if self._only is not None:
+            for record in records:
+                if record.offset >= log.next:
+                    log.next = record.offset + 1
+                    log.backlog.append(record)
+            return
         decode, streams, ordered = log.input.decode, log.streams, self._ordered
         several = ordered and len(streams) > 1
         for record in records:
@@ -295,10 +322,6 @@ class Inputs:
             stream.lagging = wanted.end < log.next
             stream.position = wanted.end
 
-    def holds_any(self) -> bool:
-        """Whether a record is held that can be handled now, where no order is kept."""
-        return any(stream.buffer for stream in self._streams)
-
     def overfull(self, topic: str) -> bool:
         """Whether no more records of this topic should be fetched for now.
 
@@ -312,12 +335,31 @@ class Inputs:
 
     def next(self) -> tuple[Log, Stream | None] | None:
         """Whose first record is to be handled now; None if nothing may be. Without a stream: the log's first stray."""
+        only = self._only
+        if only is not None and not only.buffer:
+            self._decode_next(only)
         if self._strays:
             return next(log for log in self.logs.values() if log.strays), None
-        only = self._only
         if only is not None:
-            return (only.log, only) if only.buffer else None
+            return only.place if only.buffer else None
         return self._first_ordered() if self._ordered else self._first_come()
+
+    def _decode_next(self, only: Stream) -> None:
+        """Decode as late as can be: what a whole fetched list decodes to would push each other out of the caches."""
+        log = only.log
+        backlog, buffer = log.backlog, only.buffer
+        while backlog and not buffer:
+            record = backlog.popleft()
+            self._arrivals += 1
+            try:
+                item = log.input.decode(record.value)
+            except BadEvent as error:
+                self._stray(log, record, str(error))
+                return
+            if item.writer != only.writer:
+                self._stray(log, record, f"written by {item.writer!r}, expected {only.writer}")
+                return
+            only.enter(record, item, self._arrivals)
 
     def _first_come(self) -> tuple[Log, Stream] | None:
         best: Stream | None = None
@@ -374,7 +416,7 @@ class Inputs:
         return {
             log.input.name: {
                 **{writer: stream.cursor() for writer, stream in log.streams.items()},
-                _STRAYS: StreamCursor(log.strays[0].record.offset if log.strays else log.next, NEVER, {}),
+                _STRAYS: StreamCursor(log.strays[0].record.offset if log.strays else log.decoded, NEVER, {}),
             }
             for log in self.logs.values()
         }

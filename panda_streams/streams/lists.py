@@ -45,10 +45,6 @@ class Delivery:
         self.records = records
         self.generation = generation
 
-    def rest(self, start: int) -> Delivery:
-        """The list from its record number `start` on."""
-        return Delivery(self.topic, self.partition, self.records[start:], self.generation)
-
 
 class ListTopic(Topic):
     """A topic whose stream yields a Delivery for each fetched list."""

@@ -38,8 +38,6 @@ _log = logging.getLogger(__name__)
 EXIT_BROKEN = 70
 """Exit code of a worker that stops itself: EX_SOFTWARE."""
 _MAX_RECORDS = 2000
-_SLICE = 512
-"""Records that are decoded at once where no order is kept: what was decoded long ago has left the processor's cache."""
 _MAX_STEP_S = 0.1
 """A micro-batch is capped by records and by time: a rebalance waits for it, and other partitions do."""
 _WRITE_S = 1.0
@@ -331,13 +329,10 @@ class _Runner:
     async def _receive(self) -> None:
         """Hand the fetched lists to the task, gaps closed, and what did not fit before."""
         inputs = self.task.inputs
-        while self._inbox and (self.agent.ordered or not inputs.holds_any()):
+        while self._inbox:
             delivery = self._inbox.popleft()
             self._heard[delivery.topic] = time.monotonic()
             records = delivery.records
-            if not self.agent.ordered and len(records) > _SLICE:
-                self._inbox.appendleft(delivery.rest(_SLICE))
-                records = records[:_SLICE]
             self._waiting -= len(records)
             expected = inputs.expected(delivery.topic)
             if records[0].offset > expected:

@@ -273,13 +273,13 @@ class Task:
         outputs: list[Output] = []
         items, size, time = 0, 0, None
         part, agent, inputs = self._part, self.agent, self.inputs
+        wants = agent.wants if type(agent).wants is not Agent.wants else None
         while (found := inputs.next()) is not None:
             log, stream = found
             if items >= limit or size > _MAX_BYTES or (items and enough()):
                 break
-            if stream is not None:
-                item = stream.buffer[0].item
-                wanted = agent.wants(part, item)
+            if stream is not None and wants is not None:
+                wanted = wants(part, stream.buffer[0].item)
                 if wanted is not None:
                     if items:
                         break
@@ -290,11 +290,11 @@ class Task:
                 said = [self._letter(log.input.topic, held.record, str(held.item.event))]
             else:
                 try:
-                    said = agent.step(part, held.item, held.record.offset)
+                    said = agent.step(part, item := held.item, held.record.offset)
                 except BadEvent as error:
                     said = [self._letter(log.input.topic, held.record, str(error))]
-                if time is None or held.item.time > time:
-                    time = held.item.time
+                if time is None or item.time > time:
+                    time = item.time
             if said:
                 outputs += said
                 size += sum(len(output.value) for output in said)

@@ -63,7 +63,7 @@ class Worker:
         self.now = 1000.0
         self.consumer = consumer
         self.meanwhile: Callable[[], None] = lambda: None
-        client = SimpleNamespace(fetch_all_metadata=self._fetch_all_metadata)
+        client = SimpleNamespace(force_metadata_update=self._update_metadata)
         self.remaining = 0
         self.tables = SimpleNamespace(
             actives_ready=True, recovery=SimpleNamespace(active_remaining_total=lambda: self.remaining)
@@ -81,9 +81,10 @@ class Worker:
         self.health = WorkerHealth(self.app, self.loop)
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
-    async def _fetch_all_metadata(self) -> None:
+    async def _update_metadata(self) -> bool:
         await asyncio.sleep(0)
         self.meanwhile()
+        return True
 
     def look(self) -> Health:
         return asyncio.run(self.health.look())

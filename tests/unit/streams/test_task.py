@@ -450,6 +450,7 @@ def test_from_a_checkpoint_the_same_outputs_come_again() -> None:
 
 def test_a_beat_is_said_once_when_event_time_has_moved() -> None:
     task = a_task(None, None, *["beat"] * 3)
+    task.poll(100, lambda: False, write=False)
 
     said = [task.beat(0.0), task.beat(1.0)]
 
@@ -459,6 +460,7 @@ def test_a_beat_is_said_once_when_event_time_has_moved() -> None:
 
 def test_a_beat_does_not_pass_a_record_that_waits() -> None:
     task = a_task(None, None, "beat", "beat", "x", "beat")
+    task.inputs.next()
 
     before = task.beat(0.0)
     task.settle(polled(task))
