@@ -61,6 +61,8 @@ class PortfolioAgent(Agent):
         if row is before:
             return []
         part.rows.put(strategy_id, row)
+        if isinstance(event, Mark) and row.portfolio.unrealised == before.portfolio.unrealised:
+            return []
         return [Output(self._snapshots, self._context.namespace.encode(), encode(self._snapshot(row)))]
 
     def _new(self, strategy_id: str) -> PortfolioRow:

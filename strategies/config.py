@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class StrategyConfig(Value):
                 raise ValueError(f"{name} is listed twice")
         return names
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Changes with whatever decides its signals, and with nothing else."""
         decides = self.model_dump(mode="json", include={"strategy_id", "strategy", "watches", "trades", "params"})

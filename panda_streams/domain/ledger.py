@@ -112,11 +112,15 @@ def apply_fill(portfolio: Portfolio, fill: Fill) -> Portfolio:
 
 
 def apply_prices(portfolio: Portfolio, prices: Mapping[str, Decimal], time: int) -> Portfolio:
-    """Mark open positions at the last prices; older prices than those already known change nothing."""
+    """Mark positions at the last prices; older prices than those already known change nothing.
+
+    A mark may come before the fill that it belongs to, so a position that is not open is marked too.
+    """
+    known = {name: portfolio.positions.get(name, Position(instrument=name)) for name in prices}
     marked = {
         name: position.model_copy(update={"last_price": prices[name], "priced_at": time})
-        for name, position in portfolio.positions.items()
-        if name in prices and position.quantity and time >= position.priced_at
+        for name, position in known.items()
+        if time >= position.priced_at and (prices[name], time) != (position.last_price, position.priced_at)
     }
     if not marked:
         return portfolio

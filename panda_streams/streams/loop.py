@@ -346,6 +346,7 @@ class _Runner:
             full = inputs.overfull(topic) or self._waiting > HOLD
             if full != (topic in self._held):
                 self._loop.hold(topic, self.partition, full)
+                self._heard[topic] = time.monotonic()
                 (self._held.add if full else self._held.discard)(topic)
 
     async def _read(self, topic: str, start: int, end: int) -> list[Received]:
@@ -380,6 +381,7 @@ class _Runner:
             except AssertionError:
                 continue  # aiokafka's way to say that the partition has just been taken away
             expected = inputs.expected(topic)
+            end = min(end, expected + HOLD)
             if end > expected:
                 _log.warning("%s-%d: reading %d records that were not delivered", topic, self.partition, end - expected)
                 inputs.offer(topic, await self._read(topic, expected, end))

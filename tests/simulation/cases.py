@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 from unittest.mock import patch
 
-from panda_streams.streams import inputs, loop
+from panda_streams.streams import inputs
 from tests.chaos.compare import COMPARED, ArmBook, Entry, check_account, check_books, check_log, compare
 from tests.simulation.market import SCENARIOS, Market, Scenario
 from tests.simulation.oracle import check_fates, check_order
@@ -22,9 +22,6 @@ __all__ = ["Case", "cases", "forget", "run", "shrink"]
 
 _SCHEDULES = 8
 """Schedules of the same input: the undisturbed run is made once for them."""
-
-_SLICE = 5
-"""In the place of loop._SLICE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,7 @@ def run(case: Case) -> list[str]:
     scenario = SCENARIOS[case.scenario]
     if case.seconds is not None:
         scenario = replace(scenario, seconds=case.seconds)
-    with patch.object(inputs, "HOLD", scenario.hold), patch.object(loop, "_SLICE", _SLICE):
+    with patch.object(inputs, "HOLD", scenario.hold):
         undisturbed, wrong = _undisturbed(scenario, case.input)
         if wrong:
             return [f"undisturbed: {line}" for line in wrong]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from panda_streams.streams import inputs as buffers
-from panda_streams.streams import loop
 from panda_streams.streams.inputs import Received, Wanted
 from panda_streams.streams.task import Agent, Batch, Output, Stray, Task
 from tests.simulation.logs import Logs, Store
@@ -189,12 +188,9 @@ class Runner:
         """Hand lists to the task, gaps closed; False if there was nothing to hand over."""
         assert self.task is not None
         inputs, came = self.task.inputs, False
-        while self._inbox and (self.agent.ordered or not inputs.holds_any()):
+        while self._inbox:
             came = True
             topic, records = self._inbox.popleft()
-            if not self.agent.ordered and len(records) > loop._SLICE:
-                self._inbox.appendleft((topic, records[loop._SLICE :]))
-                records = records[: loop._SLICE]
             expected = inputs.expected(topic)
             if records[0].offset > expected:
                 inputs.offer(topic, self._read(topic, expected, records[0].offset))
@@ -225,15 +221,16 @@ class Runner:
         return self._logs.read(topic, self.partition, start, end)
 
     def _check_bounds(self) -> None:
-        """Of several writers each holds HOLD at the most; a log that is paused has what came before it was, besides."""
+        """Of several writers each has HOLD at the most; a log that is paused has what came before it was, besides."""
         assert self.task is not None
         self._most_came = max([self._most_came, *self._came.values()])
         for log in self.task.inputs.logs.values():
-            several = self.agent.ordered and len(log.streams) > 1
-            bound = buffers.HOLD if several else buffers.HOLD + self._most_came
-            for writer, stream in log.streams.items():
-                if len(stream.buffer) > bound:
-                    raise Broken(f"{self.name} holds {len(stream.buffer)} records of {writer}, more than {bound}")
+            if self.agent.ordered and len(log.streams) > 1:
+                held, bound = max(len(stream.buffer) for stream in log.streams.values()), buffers.HOLD
+            else:
+                held, bound = log.held, buffers.HOLD + self._most_came
+            if held > bound:
+                raise Broken(f"{self.name} holds {held} records of {log.input.name}, more than {bound}")
 
     def _look_at_tails(self) -> bool:
         assert self.task is not None
