@@ -83,6 +83,7 @@ class _Run:
 
     log: list[Entry]
     books: dict[str, ArmBook]
+    prices: dict[str, tuple[str | None, int]]
     rows: dict[str, Any]
 
 
@@ -92,7 +93,7 @@ def _undisturbed(scenario: Scenario, seed: int) -> tuple[list[_Run], list[str]]:
     wrong = _carried_out(world, lambda: None)
     if not wrong:
         wrong = [line for arm in world.arms for line in (*_contradictions(world, arm), *_oracles(world, arm))]
-    return [_Run(world.log(arm), arm.books, arm.rows) for arm in world.arms], wrong
+    return [_Run(world.log(arm), arm.books, arm.prices, arm.rows) for arm in world.arms], wrong
 
 
 def _carried_out(world: World, disturbed: Callable[[], None]) -> list[str]:
@@ -134,6 +135,8 @@ def _judge(world: World, arm: Arm, undisturbed: _Run) -> Iterator[str]:
         return
     for finding in compare(expected, found, undisturbed.books, arm.books):
         yield f"{finding.kind}: {finding.what}"
+    if arm.prices != undisturbed.prices:
+        yield f"different: last prices {arm.prices}, in the undisturbed run {undisturbed.prices}"
     rows = arm.rows
     for key in sorted(rows.keys() | undisturbed.rows.keys()):
         if rows.get(key) != undisturbed.rows.get(key):

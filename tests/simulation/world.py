@@ -153,6 +153,18 @@ class Arm:
         return ArmAccount(row["signals"], row["validated"], row["rejected"], cash)
 
     @property
+    def prices(self) -> dict[str, tuple[str | None, int]]:
+        """Last price of each open position, and of which time, by strategy and instrument."""
+        return {
+            f"{key.decode()} {place['instrument']}": (place["last_price"], place["priced_at"])
+            for runner in self.portfolio
+            for key, value in runner.store.rows().items()
+            if key not in (CURSOR, OUTBOX)
+            for place in orjson.loads(value)["portfolio"]["positions"].values()
+            if place["quantity"]
+        }
+
+    @property
     def books(self) -> dict[str, ArmBook]:
         books = {}
         for runner in self.portfolio:
