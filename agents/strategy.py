@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
+from msgspec import Struct
 
 from agents.context import Context
 from agents.reading import brain_writer, read_ticks
@@ -37,7 +38,7 @@ _NUMBERS = 16
 """Bits of a sequence that number a strategy's signals within one record; the bits above are the record's offset."""
 
 
-class Seen(NamedTuple):
+class Seen(Struct, frozen=True, gc=False):
     """A tick and the record that it came in."""
 
     tick: Tick
@@ -119,21 +120,22 @@ def step(
         interest = interested.get(tick.instrument)
         if interest is None:
             continue
-        if interest.traded:
+        traded, watching = interest
+        if traded:
             quotes[tick.instrument] = Seen(tick, source, run, offset)
-        for strategy_id, strategy in interest.strategies:
+        for strategy_id, strategy in watching:
             if strategy_id in paused:
                 continue
             try:
                 state, decisions = strategy.step(states[strategy_id], tick)
-                made = _signals(shard, strategy, batch, place, tick, decisions, shards, signals) if decisions else []
+                if decisions:
+                    signals += _signals(shard, strategy, batch, place, tick, decisions, shards, signals)
             except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code: it is paused, alone and visibly
                 reason = f"{_what(error)} at a tick of {tick.instrument} ({source}/{run}/{tick.row})"
                 shard.pause(strategy_id, reason)
                 failures.append(Failure(strategy_id, reason, traceback.format_exc()))
                 continue
             states[strategy_id] = state
-            signals += made
     return signals, failures
 
 
