@@ -31,6 +31,7 @@ from panda_streams.mirror import Mirror
 from panda_streams.reporting import Reporter
 from panda_streams.servers import Servers, find_servers, identify_process
 from panda_streams.settings import Settings, load_settings
+from panda_streams.streams.agent import Agent, Stray
 from panda_streams.streams.app import BROKER_REBALANCE_S, BROKER_SESSION_S, PandaApp, make_app
 from panda_streams.streams.client import client_options
 from panda_streams.streams.faust_fixes import check_versions, mend_recovery
@@ -44,7 +45,6 @@ from panda_streams.streams.pages import add_pages
 from panda_streams.streams.readback import ReadBack
 from panda_streams.streams.rows import LogTable, make_table
 from panda_streams.streams.sender import Sender
-from panda_streams.streams.task import Agent, Stray
 from panda_streams.streams.worker import PandaWorker, exit_with, refuse_flags
 from panda_streams.topics import Topics
 from panda_streams.worlds import enter

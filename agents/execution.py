@@ -25,9 +25,9 @@ from panda_streams.domain.ticks import price_of
 from panda_streams.errors import BadEvent
 from panda_streams.events import Beat, Filled, Mark, OrderUpdate, StageBeat, TickBatch, Validated
 from panda_streams.keys import Keys
+from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item, Received, Wanted
 from panda_streams.streams.sender import partition_of
-from panda_streams.streams.task import Agent, Output, Part
 from tables import Row, read_row
 from tables.execution import ExecutionRow, ShardRow, shard_key
 

@@ -15,8 +15,8 @@ from panda_streams.codec import encode
 from panda_streams.domain.ledger import Portfolio, apply_fill, apply_prices
 from panda_streams.events import Filled, Mark, Snapshot
 from panda_streams.keys import Keys
+from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item
-from panda_streams.streams.task import Agent, Output, Part
 from tables import read_row
 from tables.portfolio import PortfolioRow
 

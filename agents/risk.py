@@ -19,9 +19,9 @@ from panda_streams.domain.signals import Signal, identify
 from panda_streams.errors import BadEvent
 from panda_streams.events import OrderUpdate, Rejected, StageBeat, Validated
 from panda_streams.keys import Keys
+from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item
 from panda_streams.streams.sender import partition_of
-from panda_streams.streams.task import Agent, Output, Part
 from tables import read_row
 from tables.risk import Refusal, RiskRow
 

@@ -20,9 +20,9 @@ from panda_streams.domain.ticks import Tick, TickRef, price_of
 from panda_streams.events import Beat, Level, StageBeat, TickBatch
 from panda_streams.keys import Keys
 from panda_streams.levels import STRATEGY_STATE, strategy_scope
+from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item
 from panda_streams.streams.sender import partition_of
-from panda_streams.streams.task import Agent, Output, Part
 from panda_streams.topics import level_key
 from strategies.interface import Strategy
 from tables import read_row

@@ -30,9 +30,9 @@ from panda_streams.levels import Levels
 from panda_streams.mirror import Mirror
 from panda_streams.servers import find_servers, identify_process
 from panda_streams.settings import load_settings
+from panda_streams.streams.agent import Agent, Output, Part, Rows
 from panda_streams.streams.inputs import Inputs, Item
 from panda_streams.streams.sender import partition_of
-from panda_streams.streams.task import Agent, Output, Part, Rows
 from panda_streams.topics import Topics
 from strategies.config import load_strategies
 

@@ -11,8 +11,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
+from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Input, Item
-from panda_streams.streams.task import Agent, Output, Part
 
 __all__ = ["RECORDS", "KEYS", "Record", "Relay", "Tally", "add", "encode", "load", "read", "record", "source", "topic"]
 

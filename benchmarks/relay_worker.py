@@ -13,6 +13,7 @@ from benchmarks.relay import RECORDS, Relay, source, topic
 from panda_streams.identity import Role
 from panda_streams.servers import find_servers, identify_process
 from panda_streams.settings import load_settings
+from panda_streams.streams.agent import Stray
 from panda_streams.streams.app import BROKER_REBALANCE_S, BROKER_SESSION_S, PandaApp, make_app
 from panda_streams.streams.client import client_options
 from panda_streams.streams.faust_fixes import mend_recovery
@@ -22,7 +23,6 @@ from panda_streams.streams.loop import AgentLoop
 from panda_streams.streams.readback import ReadBack
 from panda_streams.streams.rows import make_table
 from panda_streams.streams.sender import Sender
-from panda_streams.streams.task import Stray
 
 __all__ = ["app"]
 

@@ -34,7 +34,11 @@ _SIMULATOR = "sim"
     "--procfile", type=click.Path(path_type=Path), help="The list of processes; else the Procfile of the directory."
 )
 @click.option("--world", metavar="NAME", help="sim, replay:<name> or live; a recording is replayed in one of its own.")
-@click.option("--clock", type=click.Choice(list(Clock)), help="For a new world: event time (replay), or nobody waits.")
+@click.option(
+    "--clock",
+    type=click.Choice([clock.value for clock in Clock]),
+    help="For a new world: event time (replay), or nobody waits.",
+)
 def up(feed: str | None, speed: str | None, procfile: Path | None, world: str | None, clock: Clock | None) -> None:
     """Run everything: servers where none is given, and every process of the Procfile, until Ctrl-C.
 
@@ -47,7 +51,11 @@ def up(feed: str | None, speed: str | None, procfile: Path | None, world: str | 
 
 @click.command()
 @click.option("--world", metavar="NAME", help="sim, replay:<name> or live.")
-@click.option("--clock", type=click.Choice(list(Clock)), help="For a new world: event time (replay), or nobody waits.")
+@click.option(
+    "--clock",
+    type=click.Choice([clock.value for clock in Clock]),
+    help="For a new world: event time (replay), or nobody waits.",
+)
 def servers(world: str | None, clock: Clock | None) -> None:
     """Run only the servers, ready for processes that are started by hand, by honcho or by another supervisor."""
     settings = _settings(None, None, clock)
@@ -115,6 +123,7 @@ async def _up(settings: Settings, world: World, procfile: Path, stopping: asynci
             "PANDA_WORLD": world.name,
             "PANDA_FEED": settings.feed,
             "PANDA_FEED_SPEED": settings.feed_speed,
+            **({"PANDA_CLOCK": settings.clock} if settings.clock else {}),
         }
     )
     programs = read_procfile(procfile, env, home.logs(world))

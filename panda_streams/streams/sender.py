@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaTimeoutError
 from aiokafka.partitioner import murmur2
 
+from panda_streams.streams.agent import Output
 from panda_streams.streams.rows import MAX_WRITE_BYTES
-from panda_streams.streams.task import Output
 
 __all__ = ["OUTAGE_MS", "Sender", "partition_of"]
 

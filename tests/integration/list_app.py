@@ -20,7 +20,8 @@ from panda_streams.errors import BadEvent
 from panda_streams.identity import Role
 from panda_streams.servers import find_servers, identify_process
 from panda_streams.settings import load_settings
-from panda_streams.streams import loop as loop_module
+from panda_streams.streams import runner as runner_module
+from panda_streams.streams.agent import Agent, Output, Part, Stray
 from panda_streams.streams.app import BROKER_REBALANCE_S, BROKER_SESSION_S, PandaApp, make_app
 from panda_streams.streams.client import client_options
 from panda_streams.streams.faust_fixes import check_versions, mend_recovery
@@ -31,7 +32,6 @@ from panda_streams.streams.loop import AgentLoop
 from panda_streams.streams.readback import ReadBack
 from panda_streams.streams.rows import make_table
 from panda_streams.streams.sender import Sender
-from panda_streams.streams.task import Agent, Output, Part, Stray
 
 __all__ = ["ADDER", "NUMBERS", "SUMS", "Plan"]
 
@@ -170,13 +170,13 @@ def _disturb(app: PandaApp, plan: Plan) -> None:
 
     app.transport.Consumer = Consumer
     if not plan.cap:
-        _replace(loop_module, "_MAX_STEP_S", 3600.0)
+        _replace(runner_module, "_MAX_STEP_S", 3600.0)
     if not plan.look_at_tail:
 
         async def look(runner: Any) -> None:
             print(f"{runner.name}-{runner.partition} is idle", flush=True)
 
-        _replace(loop_module._Runner, "_look_at_tails", look)
+        _replace(runner_module.Runner, "_look_at_tails", look)
 
 
 def _replace(owner: Any, name: str, value: Any) -> None:

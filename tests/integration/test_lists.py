@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from panda_streams.streams.admin import create_topics
-from panda_streams.streams.loop import EXIT_BROKEN
+from panda_streams.streams.runner import EXIT_BROKEN
 from panda_streams.streams.task import CURSOR, OUTBOX
 from panda_streams.topics import TopicKey, TopicSpec
 from panda_streams.worlds import prepare

@@ -6,9 +6,9 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from panda_streams.streams.agent import Output
 from panda_streams.streams.inputs import Received
 from panda_streams.streams.sender import partition_of
-from panda_streams.streams.task import Output
 from tests.simulation.market import PARTITIONS
 
 __all__ = ["GARBAGE", "Logs", "Store", "lanes"]

@@ -1,4 +1,4 @@
-"""One agent on one partition with the steps of streams/loop.py, without Kafka, Faust and asyncio."""
+"""One agent on one partition with the steps of streams/runner.py, without Kafka, Faust and asyncio."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from panda_streams.streams import inputs as buffers
+from panda_streams.streams.agent import Agent, Output, Stray
 from panda_streams.streams.inputs import Received, Wanted
-from panda_streams.streams.task import Agent, Batch, Output, Stray, Task
+from panda_streams.streams.task import Batch, Task
 from tests.simulation.logs import Logs, Store
 
 __all__ = ["AT_EASE", "Broken", "Runner", "Turn"]
@@ -54,7 +55,7 @@ AT_EASE = Turn()
 
 
 class Runner:
-    """Mirrors `streams.loop._Runner`, step by step in the same order; `_probe` may kill it between any two.
+    """Mirrors `streams.runner.Runner`, step by step in the same order; `_probe` may kill it between any two.
 
     test_runner.py shows that both do the same.
     """

@@ -10,8 +10,9 @@ from unittest.mock import patch
 from agents import reading
 from agents.risk import RiskAgent
 from panda_streams.events import TickBatch
+from panda_streams.streams.agent import Output
 from panda_streams.streams.inputs import Inputs, Item, Received, Stream, StreamCursor
-from panda_streams.streams.task import Output, Task
+from panda_streams.streams.task import Task
 
 __all__ = ["SABOTAGES"]
 

@@ -11,10 +11,10 @@ from unittest.mock import patch
 
 import pytest
 
-from panda_streams.streams import loop as real
+from panda_streams.streams import runner as real
+from panda_streams.streams.agent import Output
 from panda_streams.streams.inputs import Received
 from panda_streams.streams.lists import Delivery
-from panda_streams.streams.task import Output
 from tests.simulation.logs import Logs, Store
 from tests.simulation.market import SCENARIOS, Market
 from tests.simulation.runner import Runner, Turn
@@ -80,10 +80,9 @@ class FakeLoop:
     """What a runner of the loop needs of it."""
 
     def __init__(self, sender: FakeSender, readback: FakeReadBack) -> None:
-        self._sender = sender
-        self._readback = readback
-        self.events = 0
-        self.last_event_time: int | None = None
+        self.sender = sender
+        self.readback = readback
+        self.lease = SimpleNamespace(valid=lambda: True)
 
     def probe(self, agent: str, point: str) -> None:
         return None
@@ -91,16 +90,19 @@ class FakeLoop:
     def dead_letter(self, stray: Any) -> Output:
         raise AssertionError(f"nothing here cannot be decoded: {stray}")
 
-    async def licensed(self, runner: Any) -> None:
-        return None
-
     async def send(self, outputs: list[Output]) -> None:
-        await asyncio.gather(*await self._sender.send(outputs))
+        await asyncio.gather(*await self.sender.send(outputs))
 
     def hold(self, topic: str, partition: int, on: bool) -> None:
         return None
 
     def handled(self, partition: int, offsets: Mapping[str, int]) -> None:
+        return None
+
+    def end(self, topic: str, partition: int) -> int:
+        return 0
+
+    def count(self, batch: Any) -> None:
         return None
 
 
@@ -113,10 +115,9 @@ def steps_of_the_loop(runner: Runner, logs: Logs, size: int) -> list[Step]:
     store = Store()
     table: Any = FakeTable(store, steps)
     loop: Any = FakeLoop(FakeSender(store, steps), FakeReadBack(logs))
-    declared = real._Declared(runner.agent, table)
 
     async def run() -> None:
-        own = real._Runner(loop, declared, runner.partition)
+        own = real.Runner(loop, runner.agent, table, runner.partition)
         await own._take_over()
         positions = dict.fromkeys(own.task.inputs.logs, 0)
         for _ in range(1000):
@@ -130,9 +131,9 @@ def steps_of_the_loop(runner: Runner, logs: Logs, size: int) -> list[Step]:
             await own._receive()
             if not (await own._work(write=True) or moved):
                 break
-        await real._Runner(loop, declared, runner.partition)._take_over()
+        await real.Runner(loop, runner.agent, table, runner.partition)._take_over()
 
-    with patch("panda_streams.streams.loop.time", SimpleNamespace(monotonic=lambda: 0.0, perf_counter=lambda: 0.0)):
+    with patch("panda_streams.streams.runner.time", SimpleNamespace(monotonic=lambda: 0.0, perf_counter=lambda: 0.0)):
         asyncio.run(run())
     return steps
 

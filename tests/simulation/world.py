@@ -26,9 +26,10 @@ from panda_streams.feeds.batching import Batcher, Record, Standing, Step
 from panda_streams.identity import Home, Identity, Ports, Role
 from panda_streams.identity import World as Name
 from panda_streams.levels import Levels
+from panda_streams.streams.agent import Agent, Output, Stray
 from panda_streams.streams.inputs import Received
 from panda_streams.streams.sender import partition_of
-from panda_streams.streams.task import CURSOR, OUTBOX, Agent, Output, Stray
+from panda_streams.streams.task import CURSOR, OUTBOX
 from panda_streams.topics import Topics
 from tests.chaos.compare import COMPARED, ArmAccount, ArmBook, Entry
 from tests.simulation.logs import GARBAGE, Logs

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from panda_streams.streams.agent import Agent, Output, Stray
 from panda_streams.streams.inputs import Received, Wanted
-from panda_streams.streams.task import Agent, Output, Stray, Task
+from panda_streams.streams.task import Task
 
 DLQ = "dlq"
 

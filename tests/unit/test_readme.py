@@ -22,7 +22,7 @@ from panda_streams.identity import World
 from panda_streams.instrument_files import load_instruments
 from panda_streams.settings import Settings
 from panda_streams.streams.health import EXIT_UNWELL
-from panda_streams.streams.loop import EXIT_BROKEN
+from panda_streams.streams.runner import EXIT_BROKEN
 from tests.unit.builders import INFY, T0, a_ref, a_tick
 
 _ROOT = Path(__file__).parents[2]

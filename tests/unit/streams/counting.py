@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from panda_streams.errors import BadEvent
+from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Input, Item, Received, Wanted
-from panda_streams.streams.task import Agent, Output, Part
 
 IN, OTHER, OUT, BEATS = "in", "other", "out", "beats"
 

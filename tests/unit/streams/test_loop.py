@@ -14,11 +14,14 @@ from faust.types import TP
 
 from panda_streams.streams import inputs as inputs_module
 from panda_streams.streams import loop as loop_module
+from panda_streams.streams import runner as runner_module
+from panda_streams.streams.agent import Output
 from panda_streams.streams.inputs import Received
 from panda_streams.streams.lists import Delivery
-from panda_streams.streams.loop import EXIT_BROKEN, AgentLoop
+from panda_streams.streams.loop import AgentLoop
 from panda_streams.streams.readback import LogGone
-from panda_streams.streams.task import CURSOR, OUTBOX, Output
+from panda_streams.streams.runner import EXIT_BROKEN
+from panda_streams.streams.task import CURSOR, OUTBOX
 from tests.polling import eventually_async
 from tests.unit.streams.counting import BEATS, IN, OTHER, OUT, Counting, words
 
@@ -205,9 +208,9 @@ class Worker:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_module, "_FENCE_S", 0.001)
-    monkeypatch.setattr(loop_module, "_IDLE_S", 0.02)
-    monkeypatch.setattr(loop_module, "_WRITE_S", 0.02)
+    monkeypatch.setattr(runner_module, "_FENCE_S", 0.001)
+    monkeypatch.setattr(runner_module, "_IDLE_S", 0.02)
+    monkeypatch.setattr(runner_module, "_WRITE_S", 0.02)
 
 
 @pytest.fixture
@@ -218,8 +221,8 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 
 
 def _let_die(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("panda_streams.streams.loop.os._exit", worker.deaths.append)
-    monkeypatch.setattr("panda_streams.streams.loop.logging.shutdown", lambda: None)
+    monkeypatch.setattr("panda_streams.streams.runner.os._exit", worker.deaths.append)
+    monkeypatch.setattr("panda_streams.streams.runner.logging.shutdown", lambda: None)
 
 
 # A micro-batch
@@ -245,7 +248,7 @@ def test_without_an_outbox_what_is_said_is_acknowledged_before_the_rows_that_sta
 ) -> None:
     worker = Worker(Counting(outbox=False))
     _let_die(worker, monkeypatch)
-    monkeypatch.setattr(loop_module, "_WRITE_S", 0.0)
+    monkeypatch.setattr(runner_module, "_WRITE_S", 0.0)
 
     worker.run(lambda: worker.deliver(words("x")), lambda: worker.handled(1))
 
@@ -375,7 +378,7 @@ def test_a_list_that_comes_before_the_tables_are_recovered_for_good_is_kept(work
 def test_a_partition_is_held_back_while_too_much_of_it_is_in_hand(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "HOLD", 3)
+    monkeypatch.setattr(runner_module, "HOLD", 3)
     monkeypatch.setattr(inputs_module, "HOLD", 3)
 
     worker.run(lambda: worker.deliver(words(*"abcde")), lambda: worker.handled(5))
@@ -447,7 +450,7 @@ def test_an_input_without_a_cursor_begins_where_its_log_does(worker: Worker) -> 
 def test_what_was_put_off_is_written_and_acknowledged_when_the_partition_is_given_up(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "_WRITE_S", 60.0)
+    monkeypatch.setattr(runner_module, "_WRITE_S", 60.0)
 
     worker.run(
         lambda: worker.deliver(words("quiet", "quiet")),

@@ -13,8 +13,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from panda_streams.streams import sender as sender_module
+from panda_streams.streams.agent import Output
 from panda_streams.streams.sender import Sender, partition_of
-from panda_streams.streams.task import Output
 
 T = TypeVar("T")
 Rows = list[tuple[bytes | None, bytes | None]]

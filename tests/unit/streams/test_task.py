@@ -7,10 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
+from panda_streams.streams import agent as agent_module
 from panda_streams.streams import task as task_module
+from panda_streams.streams.agent import Output, Rows, Stray
 from panda_streams.streams.inputs import Received, StreamCursor, Wanted
 from panda_streams.streams.rows import MAX_WRITE_BYTES
-from panda_streams.streams.task import CURSOR, OUTBOX, Batch, Output, Rows, Stray, Task
+from panda_streams.streams.task import CURSOR, OUTBOX, Batch, Task
 from tests.unit.streams.counting import BEATS, IN, Counting, words
 
 
@@ -235,7 +237,7 @@ def test_a_row_that_is_stored_is_not_read_again() -> None:
 
 
 def test_rows_that_are_kept_decoded_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_module, "_CACHED_ROWS", 3)
+    monkeypatch.setattr(agent_module, "_CACHED_ROWS", 3)
     table = Table({str(n).encode(): b"7" for n in range(10)})
     rows = Rows(table.read, lambda key, data: int(data), lambda row: str(row).encode())
 
@@ -247,7 +249,7 @@ def test_rows_that_are_kept_decoded_are_bounded(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_stored_rows_that_are_kept_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_module, "_CACHED_ROWS", 3)
+    monkeypatch.setattr(agent_module, "_CACHED_ROWS", 3)
     table = Table({str(n).encode(): b"7" for n in range(10)})
     rows = Rows(table.read, lambda key, data: int(data), lambda row: str(row).encode())
 
