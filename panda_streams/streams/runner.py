@@ -95,7 +95,7 @@ class Runner:
         self._wake = asyncio.Event()
         self._heard = dict.fromkeys(self.task.inputs.logs, time.monotonic())
         """When each input came last, or was looked after."""
-        self._wrote = time.monotonic()
+        self._delivered = self._wrote = time.monotonic()
         self._held: set[str] = set()
         self._written_to: int | None = None
         """Offset of the last changelog record that is this worker's own, or was recovered; None if not known."""
@@ -122,7 +122,7 @@ class Runner:
             while not self.stopping:
                 await self._receive()
                 await self._look_at_tails()
-                if not await self._work(write=self._due()):
+                if not await self._work(write=self._due(), beats=1 if self._quiet() else None):
                     await self._rest()
             await self._work(write=True, limit=0, beats=1)
         except Fenced:
@@ -134,6 +134,10 @@ class Runner:
 
     def _due(self) -> bool:
         return time.monotonic() - self._wrote >= _WRITE_S
+
+    def _quiet(self) -> bool:
+        """Whether nothing comes any more: then the cursor takes in the last beats, too."""
+        return time.monotonic() - self._delivered >= _WRITE_S
 
     async def _take_over(self) -> None:
         task = self.task
@@ -157,7 +161,7 @@ class Runner:
         inputs = self.task.inputs
         while self._inbox:
             delivery = self._inbox.popleft()
-            self._heard[delivery.topic] = time.monotonic()
+            self._delivered = self._heard[delivery.topic] = time.monotonic()
             records = delivery.records
             self._waiting -= len(records)
             expected = inputs.expected(delivery.topic)

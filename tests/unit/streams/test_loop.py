@@ -739,3 +739,18 @@ def test_records_that_the_next_one_replaces_may_be_gone(monkeypatch: pytest.Monk
     )
 
     assert worker.deaths == []
+
+
+def test_the_last_beats_are_acknowledged_once_nothing_more_comes(worker: Worker) -> None:
+    worker.run(lambda: worker.deliver(words("x", "beat", "beat")), lambda: worker.handled(3))
+
+    assert worker.kafka.values(OUT) == ["1@0"]
+
+
+def test_beats_after_a_restart_are_acknowledged_though_no_record_comes(worker: Worker) -> None:
+    worker.run(lambda: worker.deliver(words("x")), lambda: worker.handled(1))
+    worker.make()
+
+    worker.run(lambda: worker.deliver(words("beat", "beat", start=1)), lambda: worker.handled(3))
+
+    assert worker.deaths == []
