@@ -101,7 +101,12 @@ class ListConsumer(driver.Consumer):
                 # To aiokafka an empty set means every partition.
                 await asyncio.sleep(timeout)
                 return {}
+        generation = self.app.consumer_generation_id
         fetched = await super()._getmany(active_partitions, timeout)
+        if self.app.rebalancing or self.app.consumer_generation_id != generation:
+            # Of an assignment that has ended meanwhile: Faust has no place for them any more, and would end the worker.
+            # The next one seeks to where the rows stand.
+            return {place: records for place, records in fetched.items() if place.topic not in self.listed}
         for place, records in fetched.items():
             if place.topic in self.listed and records:
                 fetched[place] = [RecordList(records)]
