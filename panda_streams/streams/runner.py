@@ -296,7 +296,8 @@ class Runner:
 
         Only a worker that was suspended between its look at the lease and its write can do that.
         """
-        foreign = {key for record in await self._changelog(start, end) if (key := record.key) is not None}
+        records = await self._read(self._table.changelog, start, end)
+        foreign = {record.key for record in records if record.key is not None}
         own = {key: self._table.read(self.partition, key) for key in foreign - set(written)}
         _log.error(
             "%s-%d: another process wrote the offsets %d to %d of %s; writing %d rows again",
@@ -310,9 +311,6 @@ class Runner:
         if own:
             await self._licensed()
             await self._write(own)
-
-    async def _changelog(self, start: int, end: int) -> list[Received]:
-        return await self._read(self._table.changelog, start, end)
 
 
 def _die(runner: Runner, error: BaseException) -> NoReturn:
