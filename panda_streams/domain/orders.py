@@ -9,7 +9,35 @@ from panda_streams.domain.signals import Side
 from panda_streams.domain.ticks import TickRef
 from panda_streams.domain.values import Value
 
-__all__ = ["Fill", "Order", "OrderState"]
+__all__ = ["Fill", "Order", "OrderState", "OrderType", "Product", "Validity"]
+
+
+class Product(StrEnum):
+    """How a position is held, in the words of Indian brokers; positions of two products never net."""
+
+    MIS = "MIS"
+    """Intraday: squared off before the session ends."""
+    CNC = "CNC"
+    """Delivery of shares, paid in full; nothing is sold that is not held."""
+    NRML = "NRML"
+    """Derivatives that may be held overnight."""
+
+
+class OrderType(StrEnum):
+    MARKET = "MARKET"
+    LIMIT = "LIMIT"
+    SL = "SL"
+    """A limit order that waits for a trigger price."""
+    SL_M = "SL-M"
+    """A market order that waits for a trigger price."""
+
+
+class Validity(StrEnum):
+    """How long an order works: until the session ends, for one look at the market, or for some minutes."""
+
+    DAY = "DAY"
+    IOC = "IOC"
+    TTL = "TTL"
 
 
 class OrderState(StrEnum):
