@@ -31,7 +31,7 @@ class Decision(Value):
     """What a strategy's step returns: an instrument that it trades, a side and an intent."""
 
     instrument: str
-    """An instrument that the strategy trades, as NSE:INFY."""
+    """An instrument that the strategy trades, as NSE:INFY, or the name of one of its contracts."""
     side: Side
     """BUY or SELL."""
     intent: Intent
