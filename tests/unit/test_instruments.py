@@ -103,7 +103,8 @@ def test_a_later_file_counts_but_the_simulator_keeps_its_prices(tmp_path):
     listing = read_instruments(f"package:{dump}")
 
     infy = listing.instruments["NSE:INFY"]
-    assert (infy.tick_size, infy.token, infy.reference_price) == (Decimal("0.1"), 408065, Decimal(1390))
+    assert (infy.tick_size, infy.token) == (Decimal("0.1"), 408065)
+    assert (infy.weight, infy.reference_price) == (Decimal("8.6"), Decimal(1390))
     assert listing.replaced == ("NSE:INFY",)
 
 

@@ -122,6 +122,25 @@ def test_an_exit_is_for_all_that_was_entered_since_the_exit_before_it() -> None:
     assert sequences == sorted(set(sequences))
 
 
+def test_an_instrument_that_is_entered_again_is_kept_once() -> None:
+    world = brain({0: [ENTRY], 1: [ENTRY]})
+
+    tick(world, 0, 15_700)
+    tick(world, 1, 15_700)
+
+    assert row(world)["entered"]["Momentum"]["CALL"]["instruments"] == [ATM_15_700]
+
+
+def test_the_trading_day_is_the_exchange_s_own() -> None:
+    world = brain({0: [ENTRY]})
+    after_midnight_in_mumbai = T0 + DAY + 15 * 3_600_000
+
+    seen = a_tick(1_570_000, row=0, time=after_midnight_in_mumbai, instrument=NIFTY)
+    world.benches[0].deliver(TICKS, 0, encode_batch(a_batch(seen)))
+
+    assert said(world) == [(0, "ENTRY", "NFO:NIFTY5021061715700CE")]
+
+
 def test_an_exit_that_is_said_again_is_for_the_same() -> None:
     world = brain({0: [ENTRY], 1: [EXIT], 2: [EXIT]})
 
@@ -217,7 +236,8 @@ def test_two_contracts_that_mean_one_instrument_make_a_signal_each() -> None:
     tick(world, 0, 15_700)
 
     assert [signal.instrument for signal in world.signals()] == [ATM_15_700] * 2
-    assert len({(signal.signal_id, signal.sequence) for signal in world.signals()}) == 2
+    assert len({signal.signal_id for signal in world.signals()}) == 2
+    assert len({signal.sequence for signal in world.signals()}) == 2
 
 
 def test_a_step_that_raises_has_entered_nothing() -> None:
