@@ -5,6 +5,7 @@ Tick batches and beats have a codec of their own (codec.py); every other event i
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -12,14 +13,15 @@ from typing import Annotated, Literal
 from msgspec import Struct
 from pydantic import Field
 
-from panda_streams.domain.orders import Fill, OrderState
+from panda_streams.domain.orders import Fill, OrderState, Product, Reason, Role, Ticket
 from panda_streams.domain.risk.rules import Finding
-from panda_streams.domain.signals import Side, Signal
+from panda_streams.domain.signals import OrderType, Side, Signal
 from panda_streams.domain.ticks import Int64, Tick
 from panda_streams.domain.values import Value
 
 __all__ = [
     "Beat",
+    "DayEnd",
     "DeadLetter",
     "END_REACH_MS",
     "Filled",
@@ -111,7 +113,10 @@ class StageBeat(Value):
 
 
 class Validated(Value):
-    """A signal that passed every rule of an arm, with the quantity that it may trade there."""
+    """A signal that passed every rule of an arm, with the orders that it becomes there.
+
+    One that modifies or cancels becomes no order: it acts on those that are working.
+    """
 
     kind: Literal["validated"] = "validated"
     world: str
@@ -119,10 +124,8 @@ class Validated(Value):
     """The broker account."""
     signal: Signal
     """The signal as the brain said it."""
-    order_id: str
-    """The order that it becomes, derived from the signal and the namespace."""
-    quantity: int
-    """Shares that it may trade."""
+    tickets: tuple[Ticket, ...]
+    """The orders that it becomes: several above the exchange's freeze quantity, or where a position turns."""
     time: int
     """Event time of the verdict, milliseconds since the epoch: no fill is earlier."""
     rules: tuple[Finding, ...]
@@ -150,29 +153,57 @@ class Rejected(Value):
 
 
 class OrderUpdate(Value):
-    """A change of an order's state, with the fill that caused it."""
+    """A change of an order's state, with the fill that caused it. The last one of an order has a terminal state."""
 
     kind: Literal["order"] = "order"
     world: str
     namespace: str
     order_id: str
     """The order that changed."""
-    signal_id: str
-    """The signal that the order came from."""
+    signal_id: str | None
+    """The signal that the order came from; null for what the arm decides by itself."""
+    parent: str | None
+    """Of a leg of a bracket: the entry that it belongs to."""
     strategy_id: str
-    """The strategy that said it."""
+    """The strategy whose order it is."""
     instrument: str
     side: Side
+    role: Role
+    """ENTRY or EXIT; TARGET or STOP of a bracket; SQUARE_OFF; SETTLEMENT."""
+    product: Product
+    """How the position is held: MIS, CNC or NRML."""
+    order_type: OrderType
+    """MARKET, LIMIT, SL or SL-M."""
     quantity: int
     """Shares ordered."""
+    filled: int
+    """Shares filled so far."""
+    price: Decimal | None
+    """Limit of a LIMIT or SL order."""
+    trigger: Decimal | None
+    """Last price at which an SL or SL-M order goes to the market."""
     state: OrderState
     """The state after the change."""
-    reason: str | None
+    reason: Reason | None
     """Why, where the state alone does not say."""
     time: int
     """Event time of the change, milliseconds since the epoch."""
     fill: Fill | None
     """The fill that changed it, if one did."""
+    producer: str
+    sequence: int
+
+
+class DayEnd(Value):
+    """A shard's trading day has ended: nothing that execution says on it later belongs to that date."""
+
+    kind: Literal["day-end"] = "day-end"
+    world: str
+    namespace: str
+    date: date
+    """The trading date, in India."""
+    time: int
+    """Event time at which it was said, milliseconds since the epoch."""
     producer: str
     sequence: int
 
@@ -319,7 +350,7 @@ WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
     "signals.raw": (Signal, StageBeat),
     "signals.validated": (Validated, StageBeat),
     "signals.rejected": (Rejected,),
-    "orders.updates": (OrderUpdate, StageBeat),
+    "orders.updates": (OrderUpdate, DayEnd, StageBeat),
     "orders.filled": (Filled,),
     "marks": (Mark,),
     "portfolio.snapshots": (Snapshot,),
