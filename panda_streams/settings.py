@@ -121,6 +121,12 @@ class Settings(BaseSettings):
         alias="PANDA_INSTRUMENTS",
         description="YAML file of instruments. Unset: the list of NSE shares and indices that is part of the package.",
     )
+    calendar: Path | None = Field(
+        None,
+        alias="PANDA_CALENDAR",
+        description="YAML file of holidays, special sessions and trading hours, whose entries are added to those of "
+        "the package or replace them. Unset: those of the package.",
+    )
     paper_latency_ms: int = Field(
         500,
         alias="PANDA_PAPER_LATENCY_MS",
