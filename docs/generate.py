@@ -1,4 +1,4 @@
-"""Writes the reference pages of docs/ from the code: topics, events, settings, commands, the tables of strategies.
+"""Writes the reference pages of docs/ from the code: topics, events, settings, commands, charges, strategies' tables.
 
 `make docs` runs it; tests/unit/test_docs.py compares its pages to those on disk.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
@@ -22,9 +22,12 @@ from pydantic import BaseModel, SecretStr
 
 from panda_streams import codec
 from panda_streams.cli import panda
+from panda_streams.domain.charges import Head, exercise_charges, segment_of
+from panda_streams.domain.contract_note import printed
 from panda_streams.domain.orders import Fill, OrderState
 from panda_streams.domain.risk.rules import Finding, Rule
 from panda_streams.domain.signals import Intent, Quote, Side, Signal
+from panda_streams.domain.tariff import SCHEDULE, Rate, Rates, Segment, rates_on
 from panda_streams.domain.ticks import Depth, DepthLevel, Tick, TickRef
 from panda_streams.domain.values import Value
 from panda_streams.events import (
@@ -196,6 +199,7 @@ def pages() -> dict[Path, str]:
         _DOCS / "events.md": _events(),
         _DOCS / "settings.md": _settings(),
         _DOCS / "cli.md": _cli(),
+        _DOCS / "charges.md": _charges(),
         _DOCS / "strategies.md": _strategies((_DOCS / "strategies.md").read_text()),
     }
 
@@ -425,6 +429,52 @@ def _option(option: click.Option) -> tuple[str, ...]:
     takes = "" if option.is_flag else f" {option.metavar or option.type.name.split()[0].upper()}"
     default = "required" if option.required else f"`{option.default}`" if option.show_default else ""
     return "`" + "`, `".join(f"{name}{takes}" for name in option.opts) + "`", default, _plain(option.help or "")
+
+
+def _charges() -> str:
+    parts = [
+        f"""# Charges
+
+{_GENERATED.format(source="panda_streams/domain/tariff.py, charges.py and contract_note.py")}
+
+What a trade costs at Zerodha. A fill carries its charges head by head, unrounded; the contract note of the day rounds
+them over the account, and the difference is posted to the strategies by turnover. Rates are shares of the turnover, of
+the premium for options. Each holds from the day shown until the next of its segments; one that is older than its source
+shows a day on which it held.
+
+{_paragraph(rates_on, 1)}
+
+## Heads
+
+{_table(("head", "is for"), [(f"`{head.value}`", _docstrings(Head)[head.name]) for head in Head])}
+## Rounding
+
+{_paragraph(printed, 1)}
+
+## Known differences
+
+{_paragraph(segment_of, 1)}
+
+{_paragraph(exercise_charges, 2)}
+
+Not known here either: the ₹50 that Zerodha asks for each order by which it squares a position off itself, its brokerage
+on contracts that expire, the dearer groups of BSE's shares, and the DP charge of women, ₹12.75 instead of ₹13.
+"""
+    ]
+    for item, field in _docstrings(Rates).items():
+        rows = [_rate_row(rate) for rate in SCHEDULE if rate.item == item]
+        parts.append(f"## {item}\n\n{field}\n\n" + _table(("segments", "from", "rate", "source"), rows))
+    return "\n".join(parts)
+
+
+def _paragraph(described: Callable[..., Any], number: int) -> str:
+    """A paragraph of a docstring, the first being 0."""
+    return inspect.cleandoc(described.__doc__ or "").split("\n\n")[number]
+
+
+def _rate_row(rate: Rate) -> tuple[str, ...]:
+    segments = "all" if set(rate.segments) == set(Segment) else ", ".join(rate.segments)
+    return segments, f"{rate.since.day} {rate.since:%b %Y}", f"{rate.amount:f} {rate.unit}", rate.source
 
 
 def _plain(text: str) -> str:
