@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Struct
 from pydantic import Field
 
+from panda_streams.domain.bookings import Booking
 from panda_streams.domain.orders import Fill, OrderState
 from panda_streams.domain.risk.rules import Finding
 from panda_streams.domain.signals import Side, Signal
@@ -20,6 +21,7 @@ from panda_streams.domain.values import Value
 
 __all__ = [
     "Beat",
+    "Booked",
     "DeadLetter",
     "END_REACH_MS",
     "Filled",
@@ -189,6 +191,21 @@ class Filled(Value):
     sequence: int
 
 
+class Booked(Value):
+    """A booking on its way to the strategy's portfolio.
+
+    Risk says it before any order that follows from it, so that no fill of such an order comes earlier.
+    """
+
+    kind: Literal["booking"] = "booking"
+    world: str
+    namespace: str
+    booking: Booking
+    """What changes the book."""
+    producer: str
+    sequence: int
+
+
 class Mark(Value):
     """Last prices of the instruments that a strategy holds on one shard, at most one record a second."""
 
@@ -320,7 +337,7 @@ WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
     "signals.validated": (Validated, StageBeat),
     "signals.rejected": (Rejected,),
     "orders.updates": (OrderUpdate, StageBeat),
-    "orders.filled": (Filled,),
+    "orders.filled": (Filled, Booked),
     "marks": (Mark,),
     "portfolio.snapshots": (Snapshot,),
     "control": (Level,),
