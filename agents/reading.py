@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from panda_streams.codec import decode, decode_market, decode_or_beat
-from panda_streams.events import Beat, Filled, Mark, OrderUpdate, Signal, StageBeat, TickBatch, Validated
+from panda_streams.codec import decode, decode_fill, decode_market, decode_or_beat
+from panda_streams.events import Beat, Booked, Mark, OrderUpdate, Signal, StageBeat, TickBatch, Validated
 from panda_streams.streams.inputs import Bound, Input, Item
 
 __all__ = [
@@ -67,8 +65,7 @@ def _signal(value: bytes | None) -> Item:
 
 def read_updates(topic: str, shards: int) -> Input:
     """`<ns>.orders.updates`: each shard of execution is a writer; what it says acts after the feedback delay."""
-    writers = tuple(execution_writer(shard) for shard in range(shards))
-    return Input("orders.updates", topic, _update, writers, FEEDBACK_MS, Bound.NONE)
+    return Input("orders.updates", topic, _update, _execution_writers(shards), FEEDBACK_MS, Bound.NONE)
 
 
 def _update(value: bytes | None) -> Item:
@@ -91,18 +88,20 @@ def _validated(value: bytes | None) -> Item:
 
 
 def read_fills(topic: str, shards: int) -> Input:
-    """`<ns>.orders.filled`: each shard of execution is a writer."""
-    return _books("orders.filled", topic, shards, _fill)
+    """`<ns>.orders.filled`: each shard of execution writes fills, and risk writes bookings."""
+    writers = (*_execution_writers(shards), risk_writer())
+    return Input("orders.filled", topic, _fill, writers, 0, Bound.NONE)
 
 
 def _fill(value: bytes | None) -> Item:
-    event = decode(Filled, value)
-    return Item(event, event.producer, event.fill.time, event.producer, event.sequence)
+    event = decode_fill(value)
+    time = event.booking.time if isinstance(event, Booked) else event.fill.time
+    return Item(event, event.producer, time, event.producer, event.sequence)
 
 
 def read_marks(topic: str, shards: int) -> Input:
     """`<ns>.marks`: prices without a sequence, since the next ones replace them."""
-    return _books("marks", topic, shards, _mark, replaceable=True)
+    return Input("marks", topic, _mark, _execution_writers(shards), 0, Bound.NONE, replaceable=True)
 
 
 def _mark(value: bytes | None) -> Item:
@@ -110,11 +109,8 @@ def _mark(value: bytes | None) -> Item:
     return Item(event, event.producer, event.time)
 
 
-def _books(
-    name: str, topic: str, shards: int, read: Callable[[bytes | None], Item], *, replaceable: bool = False
-) -> Input:
-    writers = tuple(execution_writer(shard) for shard in range(shards))
-    return Input(name, topic, read, writers, 0, Bound.NONE, replaceable)
+def _execution_writers(shards: int) -> tuple[str, ...]:
+    return tuple(execution_writer(shard) for shard in range(shards))
 
 
 def _beat(event: StageBeat) -> Item:

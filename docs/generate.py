@@ -22,9 +22,11 @@ from pydantic import BaseModel, SecretStr
 
 from panda_streams import codec
 from panda_streams.cli import panda
+from panda_streams.domain.bookings import Booking, BookingKind, booking_id
 from panda_streams.domain.charges import Head, exercise_charges, segment_of
 from panda_streams.domain.contract_note import printed
-from panda_streams.domain.orders import Fill, OrderState
+from panda_streams.domain.corporate_actions import CorporateAction, Ratio
+from panda_streams.domain.orders import Fill, OrderState, Product
 from panda_streams.domain.risk.rules import Finding, Rule
 from panda_streams.domain.signals import Intent, Quote, Side, Signal
 from panda_streams.domain.tariff import SCHEDULE, Rate, Rates, Segment, rates_on
@@ -33,6 +35,7 @@ from panda_streams.domain.values import Value
 from panda_streams.events import (
     WIRE_EVENTS,
     Beat,
+    Booked,
     DeadLetter,
     Filled,
     Health,
@@ -85,6 +88,16 @@ _FILL = Fill(
     time=1623126846000,
     tick=TickRef(source="recording", run="5f1c9a", row=48267, shard=2, offset=1905, time=1623126846000),
 )
+_BOOKING = Booking(
+    booking_id=booking_id("paper", "note-20210608", _SIGNAL.strategy_id, BookingKind.CONTRACT_NOTE),
+    strategy_id=_SIGNAL.strategy_id,
+    kind=BookingKind.CONTRACT_NOTE,
+    time=1623169800000,
+    fills=1,
+    amount=Decimal("-0.33"),
+    charges={"stt": Decimal("0.37"), "gst": Decimal("-0.04")},
+    reason="contract note of 2021-06-08",
+)
 _ARM = {"world": _SIGNAL.world, "namespace": "paper", "producer": "risk", "sequence": 12}
 _PASSED = Finding(rule=Rule.POSITION_LIMIT, passed=True, value="57", limit="1000")
 _TICKS = TickBatch(
@@ -130,6 +143,7 @@ EXAMPLES: dict[type, bytes] = {
                 fill=_FILL,
             ),
             Filled(**{**_ARM, "producer": "execution/2"}, fill=_FILL),
+            Booked(**_ARM, booking=_BOOKING),
             Mark(
                 world=_SIGNAL.world,
                 namespace="paper",
@@ -332,8 +346,8 @@ def _members(enum: type[StrEnum]) -> str:
     return ", ".join(f"`{member.value}`" for member in enum) + "\n"
 
 
-_PARTS = (TickRef, Quote, Fill, Finding)
-_ENUMS = (Side, Intent, OrderState, Phase, Mode)
+_PARTS = (TickRef, Quote, Fill, Booking, Ratio, Finding)
+_ENUMS = (Side, Intent, OrderState, Product, BookingKind, CorporateAction, Phase, Mode)
 _ANCHORS: dict[Any, str] = {
     **{kind: kind.__name__.lower() for kind in (Signal, Tick, *_PARTS, *_ENUMS)},
     Rule: "reason-codes",

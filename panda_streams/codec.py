@@ -17,9 +17,18 @@ from pydantic import ValidationError
 from panda_streams.domain.ticks import Depth, DepthLevel
 from panda_streams.domain.values import Value
 from panda_streams.errors import BadEvent
-from panda_streams.events import Beat, StageBeat, TickBatch
+from panda_streams.events import Beat, Booked, Filled, StageBeat, TickBatch
 
-__all__ = ["decode", "decode_depth", "decode_market", "decode_or_beat", "encode", "encode_beat", "encode_batch"]
+__all__ = [
+    "decode",
+    "decode_depth",
+    "decode_fill",
+    "decode_market",
+    "decode_or_beat",
+    "encode",
+    "encode_batch",
+    "encode_beat",
+]
 
 E = TypeVar("E", bound=Value)
 
@@ -28,6 +37,8 @@ _encoder = Encoder()
 _market_decoder: Decoder[TickBatch | Beat] = Decoder(TickBatch | Beat)
 _BEAT = b'{"kind":"beat"'
 """How `encode` begins a StageBeat."""
+_BOOKED = b'{"kind":"booking"'
+"""How it begins a Booked."""
 _depth_decoder = Decoder(list[tuple[int, _Levels, _Levels]])
 
 
@@ -78,6 +89,13 @@ def decode_or_beat(kind: type[E], data: bytes | None) -> E | StageBeat:
     if data is not None and data.startswith(_BEAT):
         return decode(StageBeat, data)
     return decode(kind, data)
+
+
+def decode_fill(data: bytes | None) -> Filled | Booked:
+    """Decode a record of `<ns>.orders.filled`; raise BadEvent as `decode` does."""
+    if data is not None and data.startswith(_BOOKED):
+        return decode(Booked, data)
+    return decode(Filled, data)
 
 
 def decode(kind: type[E], data: bytes | None) -> E:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Struct
 from pydantic import Field
 
+from panda_streams.domain.bookings import Booking
 from panda_streams.domain.orders import Fill, OrderState, Product, Reason, Role, Ticket
 from panda_streams.domain.risk.rules import Finding
 from panda_streams.domain.signals import OrderType, Side, Signal
@@ -21,6 +22,7 @@ from panda_streams.domain.values import Value
 
 __all__ = [
     "Beat",
+    "Booked",
     "DayEnd",
     "DeadLetter",
     "END_REACH_MS",
@@ -220,6 +222,21 @@ class Filled(Value):
     sequence: int
 
 
+class Booked(Value):
+    """A booking on its way to the strategy's portfolio.
+
+    Risk says it before any order that follows from it, so that no fill of such an order comes earlier.
+    """
+
+    kind: Literal["booking"] = "booking"
+    world: str
+    namespace: str
+    booking: Booking
+    """What changes the book."""
+    producer: str
+    sequence: int
+
+
 class Mark(Value):
     """Last prices of the instruments that a strategy holds on one shard, at most one record a second."""
 
@@ -351,7 +368,7 @@ WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
     "signals.validated": (Validated, StageBeat),
     "signals.rejected": (Rejected,),
     "orders.updates": (OrderUpdate, DayEnd, StageBeat),
-    "orders.filled": (Filled,),
+    "orders.filled": (Filled, Booked),
     "marks": (Mark,),
     "portfolio.snapshots": (Snapshot,),
     "control": (Level,),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
+from panda_streams.domain.bookings import Booking, BookingKind, booking_id
+from panda_streams.domain.corporate_actions import CorporateAction, Ratio
 from panda_streams.domain.orders import Fill
 from panda_streams.domain.signals import Intent, Quote, Side, Signal, identify
 from panda_streams.domain.ticks import Tick, TickRef
@@ -83,4 +86,37 @@ def a_fill(
         charges=Decimal(charges),
         time=time,
         tick=a_ref(time=time),
+    )
+
+
+def a_booking(kind: BookingKind, amount: str = "0", *, time: int = T0, fills: int = 0, **fields: Any) -> Booking:
+    return Booking(
+        booking_id=booking_id("paper", "cause", "Momentum", kind),
+        strategy_id="Momentum",
+        kind=kind,
+        time=time,
+        fills=fills,
+        amount=Decimal(amount),
+        **fields,
+    )
+
+
+def an_action(
+    action: CorporateAction,
+    new: int,
+    old: int,
+    *,
+    price: str = "100",
+    time: int = T0,
+    fills: int = 0,
+    instrument: str = INFY,
+) -> Booking:
+    return a_booking(
+        BookingKind.CORPORATE_ACTION,
+        time=time,
+        fills=fills,
+        instrument=instrument,
+        action=action,
+        ratio=Ratio(new=new, old=old),
+        price=Decimal(price),
     )
