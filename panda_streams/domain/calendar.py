@@ -244,6 +244,18 @@ class Calendar:
             day += timedelta(days=1)
         return day
 
+    def previous_trading_day(self, on: date) -> date:
+        """The last trading day before a date."""
+        day = on - timedelta(days=1)
+        while not self.trading_day(day):
+            day -= timedelta(days=1)
+        return day
+
+    def last_close(self, on: date) -> int | None:
+        """Event time at which the last market of a date closes; None if none opens."""
+        closes = [session.closes for market in Market if (session := self.session(market, on)) is not None]
+        return max(closes, default=None)
+
     def holiday(self, on: date) -> str | None:
         """The name of the holiday on a date, for people; a special session may be held on it all the same."""
         return self._holidays.get(on)

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from panda_streams.domain.calendar import Session
-from panda_streams.domain.instruments import Instrument
+from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import OrderEvent, advance, fill_order
 from panda_streams.domain.matching import Match, Sight, Trade
 from panda_streams.domain.orders import Amendment, Fill, Order, OrderState, Product, Reason, Role, Ticket, order_id
@@ -438,6 +438,7 @@ class Desk:
             product=order.product,
             quantity=trade.quantity,
             price=trade.price,
+            margined=self._instrument.kind is InstrumentKind.FUTURE,
             charges=exchange.charges(order, self._instrument, trade, session.date),
             time=ref.time,
             tick=ref,

@@ -91,14 +91,14 @@ class Portfolio(Value):
         return self.capital + self.realised + self.unrealised - self.charges
 
 
-def apply_fill(portfolio: Portfolio, fill: Fill, product: Product = Product.MIS) -> Portfolio:
+def apply_fill(portfolio: Portfolio, fill: Fill) -> Portfolio:
     """Book a fill: increase, reduce, close or turn a position.
 
     The caller drops repeats: a fill that is applied twice counts twice. LedgerError if the open position is held
     under another product, or if a CNC sale exceeds the holding: risk lets neither through.
     """
     signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
-    charged = fill.charges
+    charged, product = fill.charged, fill.product
     position = portfolio.positions.get(fill.instrument, Position(instrument=fill.instrument))
     if position.quantity and position.product is not product:
         raise LedgerError(
@@ -111,9 +111,11 @@ def apply_fill(portfolio: Portfolio, fill: Fill, product: Product = Product.MIS)
             f"{position.quantity}: only held shares are sold for delivery"
         )
     traded, gains = _trade(portfolio, position, signed, fill.price, charged, fill.time, product)
+    # A future is not paid for: what is paid is its profit, once it is closed.
+    earned = traded.realised - position.realised
     return portfolio.model_copy(
         update={
-            "cash": portfolio.cash - signed * fill.price - charged,
+            "cash": portfolio.cash + (earned if fill.margined else -signed * fill.price) - charged,
             "charges": portfolio.charges + charged,
             "fills": portfolio.fills + 1,
             "time": max(portfolio.time, fill.time),

@@ -205,6 +205,8 @@ class Fill(Value):
     """Shares, always positive."""
     price: Decimal
     """Price of one share."""
+    margined: bool
+    """True for a future: its price is not paid, only its profit when it is closed."""
     charges: dict[str, Decimal]
     """Charges of the whole fill by head, not rounded: the day's contract note posts the rounding."""
     time: int
