@@ -115,6 +115,18 @@ def test_a_mark_shows_in_the_mirror_as_unrealised_profit() -> None:
     assert (position["quantity"], position["average_price"], position["last_price"]) == (10, "100.0000", "101.5")
 
 
+def test_a_mark_said_again_changes_nothing() -> None:
+    arm = Arm()
+    arm.fill(0, 0, Side.BUY, "100")
+    arm.mark(0, "101.5")
+    rows = dict(arm.bench.table())
+
+    arm.mark(1, "101.5")
+
+    assert len(arm.snapshots()) == 2
+    assert dict(arm.bench.table()) == rows
+
+
 def test_a_mark_of_what_is_flat_says_nothing() -> None:
     arm = Arm()
     arm.fill(0, 0, Side.BUY, "100")
