@@ -26,7 +26,7 @@ from panda_streams.domain.settlement_price import settlement_price
 from panda_streams.domain.signals import Intent, Signal
 from panda_streams.domain.ticks import Depth, price_of
 from panda_streams.errors import BadEvent
-from panda_streams.events import Beat, DayEnd, Filled, Mark, OrderUpdate, StageBeat, TickBatch, Validated
+from panda_streams.events import Adjusted, Beat, DayEnd, Filled, Mark, OrderUpdate, StageBeat, TickBatch, Validated
 from panda_streams.keys import Keys
 from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item, Received, Wanted
@@ -87,9 +87,12 @@ class ExecutionAgent(Agent):
     # Records
 
     def step(self, part: Part, item: Item, offset: int) -> list[Output]:
-        event: TickBatch | Beat | Validated = item.event
+        event: TickBatch | Beat | Validated | Adjusted = item.event
         if isinstance(event, Validated):
             return self._validated(part, event)
+        if isinstance(event, Adjusted):
+            row = self._row(part, event.instrument)
+            return self._say(part, event.instrument, row, row.desk.adjust(event.ratio, event.time))
         shard = self._shard(part)
         if shard.time != event.time:
             shard.time = event.time
@@ -302,7 +305,8 @@ class ExecutionAgent(Agent):
 
     def _late(self, part: Part, validated: Validated) -> Late:
         """The verdict's orders on a desk of their own, for ticks that may have passed."""
-        signal, late = validated.signal, part.memory.late
+        signal = validated.signal
+        late: Late | None = part.memory.late
         if late is None or late.signal_id != signal.signal_id:
             desk = self._row(part, signal.instrument).desk.late()
             volume = signal.quote.volume if signal.quote is not None else None

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from panda_streams.codec import decode, decode_fill, decode_market, decode_or_beat
-from panda_streams.events import Beat, Booked, Mark, OrderUpdate, Signal, StageBeat, TickBatch, Validated
+from panda_streams.codec import decode, decode_any, decode_market
+from panda_streams.events import (
+    Action,
+    Adjusted,
+    Beat,
+    Booked,
+    Completed,
+    DayEnd,
+    Filled,
+    Mark,
+    OrderUpdate,
+    Signal,
+    StageBeat,
+    TickBatch,
+    Validated,
+)
 from panda_streams.streams.inputs import Bound, Input, Item
 
 __all__ = [
     "FEEDBACK_MS",
     "brain_writer",
     "execution_writer",
+    "read_actions",
     "read_fills",
     "read_marks",
     "read_signals",
@@ -22,6 +37,7 @@ __all__ = [
 FEEDBACK_MS = 1000
 """What execution says at u acts in risk at u plus this event time: never below the interval of beats."""
 _FEED = "feed"
+_OPERATOR = "operator"
 
 
 def brain_writer(shard: int) -> str:
@@ -57,7 +73,7 @@ def read_signals(topic: str, shards: int) -> Input:
 
 
 def _signal(value: bytes | None) -> Item:
-    event = decode_or_beat(Signal, value)
+    event = decode_any(value, Signal, StageBeat)
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, brain_writer(event.cause.shard), event.cause.time, event.producer, event.sequence, None, 2)
@@ -69,10 +85,21 @@ def read_updates(topic: str, shards: int) -> Input:
 
 
 def _update(value: bytes | None) -> Item:
-    event = decode_or_beat(OrderUpdate, value)
+    event = decode_any(value, OrderUpdate, DayEnd, StageBeat)
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, event.producer, event.time, event.producer, event.sequence)
+
+
+def read_actions(topic: str) -> Input:
+    """`<ns>.audit`: what operators want done. It comes from outside of event time: nobody waits for it."""
+    return Input("audit", topic, _action, (_OPERATOR,), 0, Bound.NONE, urgent=True)
+
+
+def _action(value: bytes | None) -> Item:
+    event = decode_any(value, Action, Completed)
+    # What became of an action is written beside it, for people.
+    return Item(event if isinstance(event, Action) else None, _OPERATOR, 0)
 
 
 def read_validated(topic: str) -> Input:
@@ -81,7 +108,7 @@ def read_validated(topic: str) -> Input:
 
 
 def _validated(value: bytes | None) -> Item:
-    event = decode_or_beat(Validated, value)
+    event = decode_any(value, Validated, Adjusted, StageBeat)
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, event.producer, event.time, event.producer, event.sequence)
@@ -94,7 +121,7 @@ def read_fills(topic: str, shards: int) -> Input:
 
 
 def _fill(value: bytes | None) -> Item:
-    event = decode_fill(value)
+    event = decode_any(value, Filled, Booked)
     time = event.booking.time if isinstance(event, Booked) else event.fill.time
     return Item(event, event.producer, time, event.producer, event.sequence)
 

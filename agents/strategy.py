@@ -196,6 +196,8 @@ def _signal(
         instrument=decision.instrument,
         side=decision.side,
         intent=decision.intent,
+        size=decision.size,
+        terms=decision.terms,
         cause=cause,
         quote=_quote(shard, decision.instrument, cause.shard, shards),
         producer=producer,
@@ -214,6 +216,7 @@ def _quote(shard: Shard, instrument: str, number: int, shards: ShardMap) -> Quot
         price=price_of(tick.price, scale),
         bid=None if tick.bid is None else price_of(tick.bid, scale),
         ask=None if tick.ask is None else price_of(tick.ask, scale),
+        volume=tick.volume,
     )
 
 

@@ -8,7 +8,8 @@ each tick that has one, bids before asks. Depth is many times as dear to decode,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar, overload
 
 from msgspec.json import Decoder, Encoder
 from msgspec.structs import replace
@@ -17,28 +18,25 @@ from pydantic import ValidationError
 from panda_streams.domain.ticks import Depth, DepthLevel
 from panda_streams.domain.values import Value
 from panda_streams.errors import BadEvent
-from panda_streams.events import Beat, Booked, Filled, StageBeat, TickBatch
+from panda_streams.events import Beat, TickBatch
 
 __all__ = [
     "decode",
+    "decode_any",
     "decode_depth",
-    "decode_fill",
     "decode_market",
-    "decode_or_beat",
     "encode",
     "encode_batch",
     "encode_beat",
 ]
 
 E = TypeVar("E", bound=Value)
+V = TypeVar("V", bound=Value)
+W = TypeVar("W", bound=Value)
 
 _Levels = tuple[DepthLevel, ...]
 _encoder = Encoder()
 _market_decoder: Decoder[TickBatch | Beat] = Decoder(TickBatch | Beat)
-_BEAT = b'{"kind":"beat"'
-"""How `encode` begins a StageBeat."""
-_BOOKED = b'{"kind":"booking"'
-"""How it begins a Booked."""
 _depth_decoder = Decoder(list[tuple[int, _Levels, _Levels]])
 
 
@@ -84,18 +82,25 @@ def encode(event: Value) -> bytes:
     return event.model_dump_json().encode()
 
 
-def decode_or_beat(kind: type[E], data: bytes | None) -> E | StageBeat:
-    """Decode a record of a topic that carries events of one class and beats; raise BadEvent as `decode` does."""
-    if data is not None and data.startswith(_BEAT):
-        return decode(StageBeat, data)
-    return decode(kind, data)
+@overload
+def decode_any(data: bytes | None, first: type[E], second: type[V]) -> E | V: ...
+@overload
+def decode_any(data: bytes | None, first: type[E], second: type[V], third: type[W]) -> E | V | W: ...
+def decode_any(data: bytes | None, first: type[Any], *others: type[Any]) -> Any:
+    """Decode a record of a topic that carries events of several classes; raise BadEvent as `decode` does.
+
+    What begins as none of the others is decoded as the first.
+    """
+    for kind in others:
+        if data is not None and data.startswith(_beginning(kind)):
+            return decode(kind, data)
+    return decode(first, data)
 
 
-def decode_fill(data: bytes | None) -> Filled | Booked:
-    """Decode a record of `<ns>.orders.filled`; raise BadEvent as `decode` does."""
-    if data is not None and data.startswith(_BOOKED):
-        return decode(Booked, data)
-    return decode(Filled, data)
+@cache
+def _beginning(kind: type[Value]) -> bytes:
+    """How `encode` begins an event of a class: with its kind."""
+    return b'{"kind":"%b"' % str(kind.model_fields["kind"].default).encode()
 
 
 def decode(kind: type[E], data: bytes | None) -> E:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from pydantic import Field
 
 from panda_streams.domain.bookings import Booking
+from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.orders import Fill, OrderState, Product, Reason, Role, Ticket
 from panda_streams.domain.risk.rules import Finding
 from panda_streams.domain.signals import OrderType, Side, Signal
@@ -21,8 +22,12 @@ from panda_streams.domain.ticks import Int64, Tick
 from panda_streams.domain.values import Value
 
 __all__ = [
+    "Action",
+    "ActionKind",
+    "Adjusted",
     "Beat",
     "Booked",
+    "Completed",
     "DayEnd",
     "DeadLetter",
     "END_REACH_MS",
@@ -132,6 +137,22 @@ class Validated(Value):
     """Event time of the verdict, milliseconds since the epoch: no fill is earlier."""
     rules: tuple[Finding, ...]
     """The finding of every rule that was asked."""
+    producer: str
+    sequence: int
+
+
+class Adjusted(Value):
+    """A split or bonus issue on its way to an instrument's shard: positions change, working orders end."""
+
+    kind: Literal["adjusted"] = "adjusted"
+    world: str
+    namespace: str
+    instrument: str
+    """The instrument whose shares change."""
+    ratio: Ratio
+    """New shares for old ones."""
+    time: int
+    """Event time of the change, milliseconds since the epoch."""
     producer: str
     sequence: int
 
@@ -305,6 +326,67 @@ class Level(Value):
     """Why, in the words of who set it."""
 
 
+class ActionKind(StrEnum):
+    """What an operator can do to the books of an account."""
+
+    DEPOSIT = "DEPOSIT"
+    """Give a strategy money."""
+    WITHDRAW = "WITHDRAW"
+    """Take free money from a strategy."""
+    RESET = "RESET"
+    """Begin a strategy's book anew."""
+    SPLIT = "SPLIT"
+    """Carry out a split of a share."""
+    BONUS = "BONUS"
+    """Carry out a bonus issue of a share."""
+
+
+class Action(Value):
+    """What an operator wants done to the books of an account, once."""
+
+    kind: Literal["action"] = "action"
+    world: str
+    namespace: str
+    action_id: str
+    """Its identity: an action that comes twice is done once."""
+    what: ActionKind
+    """DEPOSIT, WITHDRAW, RESET, SPLIT or BONUS."""
+    strategy_id: str | None = None
+    """The strategy whose book it is for; null for a split or bonus, which is for all that hold the share."""
+    amount: Decimal | None = Field(None, ge=0)
+    """Money to give or take; for a RESET the new capital."""
+    instrument: str | None = None
+    """Of a split or bonus: the share."""
+    ratio: Ratio | None = None
+    """Of a split or bonus: new shares for old ones."""
+    price: Decimal | None = Field(None, gt=0)
+    """Of a split or bonus: the last price before it, at which a part of a share is paid out."""
+    who: str
+    """Who wants it."""
+    at: int
+    """Wall time, milliseconds since the epoch."""
+    reason: str
+    """Why, in the words of who wants it."""
+
+
+class Completed(Value):
+    """What became of an operator's action."""
+
+    kind: Literal["completed"] = "completed"
+    world: str
+    namespace: str
+    action_id: str
+    """The action."""
+    done: bool
+    """False if it was refused, and nothing has changed."""
+    detail: str
+    """What was done, or why it was refused and what to do."""
+    time: int
+    """Event time that the account had come to, milliseconds since the epoch."""
+    producer: str
+    sequence: int
+
+
 class DeadLetter(Value):
     """A record that could not be processed: where it stands, why, and its bytes as base64."""
 
@@ -365,13 +447,14 @@ class Health(Value):
 
 WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
     "signals.raw": (Signal, StageBeat),
-    "signals.validated": (Validated, StageBeat),
+    "signals.validated": (Validated, Adjusted, StageBeat),
     "signals.rejected": (Rejected,),
     "orders.updates": (OrderUpdate, DayEnd, StageBeat),
     "orders.filled": (Filled, Booked),
     "marks": (Mark,),
     "portfolio.snapshots": (Snapshot,),
     "control": (Level,),
+    "audit": (Action, Completed),
     "dlq": (DeadLetter,),
 }
 """The events of each topic but market.ticks."""

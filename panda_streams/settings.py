@@ -137,8 +137,8 @@ class Settings(BaseSettings):
         0,
         alias="PANDA_PAPER_LATENCY_SPREAD_MS",
         ge=0,
-        description="Mean of a random delay beyond that, exponentially distributed and drawn from the order's id. 0: the "
-        "latency is constant.",
+        description="Mean of a random delay beyond that, exponentially distributed and drawn from the order's id. 0: "
+        "the latency is constant.",
     )
     paper_slippage: Decimal = Field(
         Decimal("0.0001"),

@@ -49,7 +49,8 @@ class Broker:
     live: bool
     """True if its orders move real money: a strategy must then consent with `<namespace>_trading_enabled: true`."""
     trader: Callable[[Settings, Calendar], Trader] | None
-    """Makes the trader of its arm, for a world's calendar; None where this version has none yet, and the arm refuses to start."""
+    """Makes the trader of its arm, for a world's calendar; None where this version has none yet, and the arm refuses to
+    start."""
 
 
 def registered_brokers() -> dict[str, Broker]:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from panda_streams.domain.calendar import Session
+from panda_streams.domain.corporate_actions import Ratio, adjusted_quantity
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import OrderEvent, advance, fill_order
 from panda_streams.domain.matching import Match, Sight, Trade
@@ -201,13 +202,12 @@ class Desk:
             changes += self._filled(self.orders[order.order_id], Trade(order.quantity, price), place.ref(-1, time))
         return changes
 
-    def adjust(self, new: int, old: int, time: int) -> list[Change]:
-        """Turn `old` shares into `new` ones: a split or bonus. Working orders on the old share end."""
+    def adjust(self, ratio: Ratio, time: int) -> list[Change]:
+        """Carry out a split or bonus issue: positions change, and working orders on the old share end."""
         changes = self.expire(NEVER, time, Reason.CORPORATE_ACTION)
         self.changed = True
         for strategy_id, position in list(self.positions.items()):
-            size = abs(position.quantity) * new // old
-            quantity = size if position.quantity > 0 else -size
+            quantity, _ = adjusted_quantity(position.quantity, ratio)
             if quantity:
                 self.positions[strategy_id] = position.model_copy(update={"quantity": quantity})
             else:
@@ -346,7 +346,7 @@ class Desk:
 
     def _arrive(self, tick: Tick, place: Place) -> list[str]:
         """The orders that are on the market from this tick on."""
-        arrived, waiting = [], []
+        arrived, waiting = list[tuple[int, int, str]](), list[tuple[int, int, str]]()
         while self._awaited and self._awaited[0][0] <= tick.time:
             entry = self._awaited.pop(0)
             cause = self.orders[entry[2]].cause

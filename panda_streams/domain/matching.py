@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Order
-from panda_streams.domain.signals import OrderType, Side
+from panda_streams.domain.signals import Side
 from panda_streams.domain.ticks import Depth, DepthLevel, Tick, price_of
 
 __all__ = ["Match", "PaperMarket", "QueueModel", "Sight", "Trade", "draw"]
@@ -93,6 +93,33 @@ class PaperMarket:
         if limit is None or sight.arriving:
             return Match(crossing, self._ahead(order, instrument, sight) if limit is not None else None)
         return self._resting(order, instrument, sight, limit, sum(trade.quantity for trade in crossing))
+
+    def _locked(self, order: Order, instrument: Instrument, sight: Sight) -> bool:
+        """Whether the instrument stands at its circuit limit with nobody on the other side."""
+        price = price_of(sight.tick.price, instrument.decimals)
+        if order.side is Side.BUY:
+            upper = instrument.upper_circuit
+            return upper is not None and price >= upper and sight.tick.ask is None and not _asks(sight)
+        lower = instrument.lower_circuit
+        return lower is not None and price <= lower and sight.tick.bid is None and not _bids(sight)
+
+    def _crossing(self, order: Order, instrument: Instrument, sight: Sight, limit: Decimal | None) -> tuple[Trade, ...]:
+        """What is on offer now at the limit or better."""
+        buying, tick = order.side is Side.BUY, sight.tick
+        levels = _asks(sight) if buying else _bids(sight)
+        if levels:
+            return _walk(levels, order.remaining, instrument.decimals, limit, buying=buying)
+        best = tick.ask if buying else tick.bid
+        if best is not None:
+            price = price_of(best, instrument.decimals)
+        elif sight.depth is not None:
+            return ()  # the book is there, and this side of it is empty
+        else:
+            price = self._slipped(price_of(tick.price, instrument.decimals), instrument, buying=buying)
+        quantity = self._allowed(order, instrument, sight)
+        if not quantity or (limit is not None and (price > limit if buying else price < limit)):
+            return ()
+        return (Trade(quantity, price),)
 
     def _resting(self, order: Order, instrument: Instrument, sight: Sight, limit: Decimal, crossing: int) -> Match:
         """What an order that waits in the book is given: it trades at its own limit.

@@ -7,7 +7,7 @@ from typing import Any
 
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
 from panda_streams.domain.corporate_actions import CorporateAction, Ratio
-from panda_streams.domain.orders import Fill
+from panda_streams.domain.orders import Fill, Product, Role
 from panda_streams.domain.signals import Intent, Quote, Side, Signal, identify
 from panda_streams.domain.ticks import Tick, TickRef
 from panda_streams.events import StageBeat, TickBatch
@@ -73,6 +73,7 @@ def a_fill(
     strategy_id: str = "Momentum",
     order_id: str = "order",
     instrument: str = INFY,
+    product: Product = Product.MIS,
 ) -> Fill:
     return Fill(
         fill_id=identify("fill", number),
@@ -83,7 +84,10 @@ def a_fill(
         side=side,
         quantity=quantity,
         price=Decimal(price),
-        charges=Decimal(charges),
+        role=Role.ENTRY if side is Side.BUY else Role.EXIT,
+        product=product,
+        margined=False,
+        charges={"brokerage": Decimal(charges)} if Decimal(charges) else {},
         time=time,
         tick=a_ref(time=time),
     )

@@ -183,7 +183,10 @@ class _Case:
         off = next((price for price in named if price % tick), None)
         findings = [
             Finding(
-                rule=Rule.PRICE_OFF_TICK, passed=off is None, value=None if off is None else f"{off:f}", limit=f"{tick:f}"
+                rule=Rule.PRICE_OFF_TICK,
+                passed=off is None,
+                value=None if off is None else f"{off:f}",
+                limit=f"{tick:f}",
             )
         ]
         if terms.target is not None or terms.stop is not None:
