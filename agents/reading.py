@@ -73,7 +73,7 @@ def read_signals(topic: str, shards: int) -> Input:
 
 
 def _signal(value: bytes | None) -> Item:
-    event = decode_any(value, Signal, StageBeat)
+    event = decode_any(value, Signal, StageBeat, StageBeat)
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, brain_writer(event.cause.shard), event.cause.time, event.producer, event.sequence, None, 2)
@@ -97,7 +97,7 @@ def read_actions(topic: str) -> Input:
 
 
 def _action(value: bytes | None) -> Item:
-    event = decode_any(value, Action, Completed)
+    event = decode_any(value, Action, Completed, Completed)
     # What became of an action is written beside it, for people.
     return Item(event if isinstance(event, Action) else None, _OPERATOR, 0)
 
@@ -121,7 +121,7 @@ def read_fills(topic: str, shards: int) -> Input:
 
 
 def _fill(value: bytes | None) -> Item:
-    event = decode_any(value, Filled, Booked)
+    event = decode_any(value, Filled, Booked, Booked)
     time = event.booking.time if isinstance(event, Booked) else event.fill.time
     return Item(event, event.producer, time, event.producer, event.sequence)
 

@@ -9,6 +9,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
@@ -23,19 +24,25 @@ from pydantic import BaseModel, SecretStr
 from panda_streams import codec
 from panda_streams.cli import panda
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
-from panda_streams.domain.charges import Head, exercise_charges, segment_of
+from panda_streams.domain.charges import Head, exercise_charges, fill_charges, segment_of
 from panda_streams.domain.contract_note import printed
 from panda_streams.domain.corporate_actions import CorporateAction, Ratio
-from panda_streams.domain.orders import Fill, OrderState, Product
+from panda_streams.domain.instruments import Instrument, InstrumentKind
+from panda_streams.domain.orders import Fill, OrderState, Product, Role, Ticket
 from panda_streams.domain.risk.rules import Finding, Rule
-from panda_streams.domain.signals import Intent, Quote, Side, Signal
+from panda_streams.domain.signals import Intent, OrderType, Quote, Side, Signal
 from panda_streams.domain.tariff import SCHEDULE, Rate, Rates, Segment, rates_on
 from panda_streams.domain.ticks import Depth, DepthLevel, Tick, TickRef
 from panda_streams.domain.values import Value
 from panda_streams.events import (
     WIRE_EVENTS,
+    Action,
+    ActionKind,
+    Adjusted,
     Beat,
     Booked,
+    Completed,
+    DayEnd,
     DeadLetter,
     Filled,
     Health,
@@ -82,12 +89,24 @@ _FILL = Fill(
     strategy_id=_SIGNAL.strategy_id,
     instrument=_SIGNAL.instrument,
     side=Side.BUY,
+    role=Role.ENTRY,
+    product=Product.MIS,
     quantity=57,
     price=Decimal("1390.60"),
-    charges=Decimal("39.63210"),
+    margined=False,
+    charges=fill_charges(
+        Instrument(exchange="NSE", symbol="INFY", kind=InstrumentKind.EQUITY),
+        Product.MIS,
+        Side.BUY,
+        57,
+        Decimal("1390.60"),
+        date(2021, 6, 8),
+        before=Decimal(0),
+    ),
     time=1623126846000,
     tick=TickRef(source="recording", run="5f1c9a", row=48267, shard=2, offset=1905, time=1623126846000),
 )
+_TICKET = Ticket(order_id=_FILL.order_id, role=Role.ENTRY, side=Side.BUY, quantity=57, product=Product.MIS)
 _BOOKING = Booking(
     booking_id=booking_id("paper", "note-20210608", _SIGNAL.strategy_id, BookingKind.CONTRACT_NOTE),
     strategy_id=_SIGNAL.strategy_id,
@@ -121,7 +140,8 @@ EXAMPLES: dict[type, bytes] = {
         for event in (
             _SIGNAL,
             StageBeat(world=_SIGNAL.world, producer="brain/2", time=1623126845000),
-            Validated(**_ARM, signal=_SIGNAL, order_id=_FILL.order_id, quantity=57, time=_CAUSE.time, rules=(_PASSED,)),
+            Validated(**_ARM, signal=_SIGNAL, tickets=(_TICKET,), time=_CAUSE.time, rules=(_PASSED,)),
+            Adjusted(**_ARM, instrument="NSE:INFY", ratio=Ratio(new=5, old=1), time=1623126845000),
             Rejected(
                 **_ARM,
                 signal=_SIGNAL,
@@ -133,15 +153,23 @@ EXAMPLES: dict[type, bytes] = {
                 **{**_ARM, "producer": "execution/2"},
                 order_id=_FILL.order_id,
                 signal_id=_FILL.signal_id,
+                parent=None,
                 strategy_id=_FILL.strategy_id,
                 instrument=_FILL.instrument,
                 side=_FILL.side,
+                role=_FILL.role,
+                product=_FILL.product,
+                order_type=OrderType.MARKET,
                 quantity=_FILL.quantity,
+                filled=_FILL.quantity,
+                price=None,
+                trigger=None,
                 state=OrderState.FILLED,
                 reason=None,
                 time=_FILL.time,
                 fill=_FILL,
             ),
+            DayEnd(**{**_ARM, "producer": "execution/2"}, date=date(2021, 6, 8), time=1623148200000),
             Filled(**{**_ARM, "producer": "execution/2"}, fill=_FILL),
             Booked(**_ARM, booking=_BOOKING),
             Mark(
@@ -158,10 +186,28 @@ EXAMPLES: dict[type, bytes] = {
                 strategy_id=_SIGNAL.strategy_id,
                 time=1623126847000,
                 capital=Decimal(1000000),
-                cash=Decimal("920696.16790"),
+                cash=Decimal(1000000) - 57 * _FILL.price - _FILL.charged,
                 realised=Decimal(0),
                 unrealised=Decimal("34.20"),
-                charges=Decimal("39.63210"),
+                charges=_FILL.charged,
+            ),
+            Action(
+                world=_SIGNAL.world,
+                namespace="paper",
+                action_id="5e0d7c1a92b84f63a5d0e9f8b7c6a594",
+                what=ActionKind.DEPOSIT,
+                strategy_id=_SIGNAL.strategy_id,
+                amount=Decimal(250000),
+                who="asha",
+                at=1623126900000,
+                reason="more room",
+            ),
+            Completed(
+                **_ARM,
+                action_id="5e0d7c1a92b84f63a5d0e9f8b7c6a594",
+                done=True,
+                detail="Momentum_NIFTY_1 now has 1250000 in cash",
+                time=1623126845000,
             ),
             Level(
                 world=_SIGNAL.world,
