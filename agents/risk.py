@@ -20,7 +20,7 @@ from panda_streams.codec import encode
 from panda_streams.domain.bookings import Booking
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.instruments import Instrument
-from panda_streams.domain.orders import Role, Ticket, order_id
+from panda_streams.domain.orders import Product, Role, Ticket, order_id
 from panda_streams.domain.risk.account import Reservation, carried, order_changed, reserve
 from panda_streams.domain.risk.rules import Allowance, Verdict, judge
 from panda_streams.domain.shards import ShardMap
@@ -197,7 +197,7 @@ class RiskAgent(Agent):
                 row, outputs = self._act(row, event)
             case Signal():
                 instrument = self._context.instruments.get(event.instrument)
-                row, verdict = step_signal(row, event, namespace, self._allowance(event), instrument)
+                row, verdict = step_signal(row, event, namespace, self._allowance(event, instrument), instrument)
                 outputs = [self._said(verdict, part.partition)]
         part.rows.put(namespace, row)
         return outputs
@@ -272,7 +272,7 @@ class RiskAgent(Agent):
         outputs.append(Output(self._audit, context.namespace.encode(), encode(completed), self._home))
         return row.model_copy(update={"sequence": row.sequence + 1}), outputs
 
-    def _allowance(self, signal: Signal) -> Allowance:
+    def _allowance(self, signal: Signal, instrument: Instrument | None) -> Allowance:
         namespace = self._context.namespace
         config = self._context.strategies.get(signal.strategy_id)
         listed = config is not None and namespace in config.brokers and config.version == signal.config
@@ -291,9 +291,18 @@ class RiskAgent(Agent):
             shorts=account.shorts,
             btst=account.btst,
             max_quote_age_ms=1000 * account.max_quote_age_s,
+            entries=self._entries(instrument, account.product, signal.cause.time),
             today=today,
             settled_before=self._trader.calendar.previous_trading_day(today),
         )
+
+    def _entries(self, instrument: Instrument | None, product: Product, time: int) -> tuple[int, int] | None:
+        """When an instrument may be entered on the day of `time`."""
+        session = self._trader.session(instrument, time) if instrument is not None else None
+        if session is None:
+            return None
+        until = session.square_off if product is Product.MIS else None
+        return session.opens, session.closes if until is None else until
 
     def beat(self, part: Part, reached: int, now: float) -> list[Output]:
         value = encode(StageBeat(world=self._context.world, producer=risk_writer(), time=reached))
