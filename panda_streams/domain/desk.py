@@ -86,6 +86,8 @@ def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrume
     if terms.ttl_minutes is not None:
         expires_at = min(expires_at, live_at + 60_000 * terms.ttl_minutes)
     entering = ticket.role is Role.ENTRY
+    if entering and ticket.product is Product.MIS and session is not None and session.square_off is not None:
+        expires_at = min(expires_at, session.square_off)
     return Order(
         order_id=ticket.order_id,
         signal_id=signal.signal_id,
@@ -622,6 +624,8 @@ class Desk:
         self.changed = True
         self._unlist(self.orders.pop(order.order_id))
         del self._number[order.order_id]
+        if order.role is Role.SQUARE_OFF and order.strategy_id in self.positions:
+            self._plan_square_off(order.strategy_id)
 
     def _unlist(self, order: Order) -> None:
         name, number, scale = order.order_id, self._number[order.order_id], self._instrument.decimals
