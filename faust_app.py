@@ -19,7 +19,9 @@ from agents.portfolio import PortfolioAgent
 from agents.risk import RiskAgent
 from agents.strategy import Brain
 from panda_streams.brokers.port import Broker, Trader, find_broker, registered_brokers
+from panda_streams.calendar_files import calendar_of
 from panda_streams.codec import encode
+from panda_streams.domain.calendar import Calendar
 from panda_streams.domain.shards import ShardMap
 from panda_streams.errors import PandaError, SettingsError
 from panda_streams.events import DeadLetter
@@ -64,7 +66,8 @@ def build_app(settings: Settings) -> PandaApp:
     role = Role.ARM if settings.broker_namespace else Role.BRAIN
     identity = identify_process(settings, servers, role)
     brokers = registered_brokers()
-    trader, broker = _trader(settings) if role is Role.ARM else (None, None)
+    calendar = calendar_of(identity.world, settings.calendar)
+    trader, broker = _trader(settings, calendar) if role is Role.ARM else (None, None)
     instruments = load_instruments(settings.instruments)
     configs = {config.strategy_id: config for config in load_strategies(settings.strategies, instruments, brokers)}
 
@@ -83,17 +86,17 @@ def build_app(settings: Settings) -> PandaApp:
     )
     app.agent_loop = loop
 
+    shards = ShardMap(settings.partitions, instruments)
     agents: list[tuple[Agent, LogTable]]
     if role is Role.BRAIN:
         strategies = [build_strategy(config) for config in configs.values()]
-        shards = ShardMap(settings.partitions, instruments)
         table = make_table(app, brain_table.NAME, "what the strategies know, a row a shard")
         agents = [(Brain(context, strategies, shards, list(brokers)), table)]
         follow: tuple[str, ...] = (topics.control,)
     else:
         assert trader is not None
         assert broker is not None
-        agents = _arm(app, context, broker, trader)
+        agents = _arm(app, context, broker, trader, shards)
         follow = (topics.control, topics.of(context.namespace, "control"))
     for agent, table in agents:
         loop.add(agent, table)
@@ -115,22 +118,24 @@ def build_app(settings: Settings) -> PandaApp:
     return app
 
 
-def _trader(settings: Settings) -> tuple[Trader, Broker]:
+def _trader(settings: Settings, calendar: Calendar) -> tuple[Trader, Broker]:
     broker = find_broker(settings.broker_namespace or "")
     if broker.trader is None:
         raise SettingsError(
             f"the arm of {broker.title} cannot trade in this version",
             fix=f"leave it stopped: its signals are kept on {broker.namespace}.signals.raw and shown as waiting",
         )
-    return broker.trader(settings), broker
+    return broker.trader(settings, calendar), broker
 
 
-def _arm(app: PandaApp, context: Context, broker: Broker, trader: Trader) -> list[tuple[Agent, LogTable]]:
+def _arm(
+    app: PandaApp, context: Context, broker: Broker, trader: Trader, shards: ShardMap
+) -> list[tuple[Agent, LogTable]]:
     risk = make_table(app, risk_table.NAME, "the account: what every limit depends on")
     execution = make_table(app, execution_table.NAME, "working orders, a row an instrument, and what a shard has said")
     portfolio = make_table(app, portfolio_table.NAME, "books, a row a strategy")
     return [
-        (RiskAgent(context, broker), risk),
+        (RiskAgent(context, broker, trader, shards), risk),
         (ExecutionAgent(context, trader), execution),
         (PortfolioAgent(context, broker), portfolio),
     ]

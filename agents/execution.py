@@ -1,58 +1,42 @@
-"""The execution agent. Inputs: market.ticks, `<ns>.signals.validated`. Rows: one an instrument, one a shard. Output:
-updates and fills, in one sequence a shard.
+"""The execution agent. Inputs: market.ticks, `<ns>.signals.validated`. Rows: one an instrument, one a shard.
 
-On the replay clock a verdict is applied before the ticks of its time. On the wall clock it may come after them: ticks
-that passed before the order arrived are looked up, in a short window and beyond it in the log.
+Outputs: every change of an order, each fill, the end of each trading day, marks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import orjson
 
 from agents.context import Context
-from agents.lookback import LookBack
+from agents.lookback import Late, LookBack, decoded
 from agents.reading import execution_writer, read_ticks, read_validated
+from agents.shard import DeskRow, Seen, Shard
 from panda_streams.brokers.port import Trader
 from panda_streams.codec import decode_depth, encode
-from panda_streams.domain.fate import Change, Tape, accept, expire, meet
-from panda_streams.domain.orders import Order, OrderState
-from panda_streams.domain.signals import Side
-from panda_streams.domain.ticks import price_of
+from panda_streams.domain.calendar import trading_date
+from panda_streams.domain.desk import Change, Desk, Place, accept
+from panda_streams.domain.lifecycle import OrderEvent, advance
+from panda_streams.domain.orders import Order, Reason
+from panda_streams.domain.settlement_price import settlement_price
+from panda_streams.domain.signals import Intent, Signal
+from panda_streams.domain.ticks import Depth, price_of
 from panda_streams.errors import BadEvent
-from panda_streams.events import Beat, Filled, Mark, OrderUpdate, StageBeat, TickBatch, Validated
+from panda_streams.events import Adjusted, Beat, DayEnd, Filled, Mark, OrderUpdate, StageBeat, TickBatch, Validated
 from panda_streams.keys import Keys
 from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item, Received, Wanted
 from panda_streams.streams.sender import partition_of
-from tables import Row, read_row
+from tables import read_row
 from tables.execution import ExecutionRow, ShardRow, shard_key
 
-__all__ = ["ExecutionAgent", "apply_changes"]
+__all__ = ["ExecutionAgent"]
 
 _MARK_INTERVAL_S = 1.0
-_ENDED = 20
-"""Ended orders that a row remembers: more than end between two flushes of the mirror."""
-
-
-def apply_changes(row: ExecutionRow, changes: Iterable[Change]) -> ExecutionRow:
-    """Take changes of the row's orders in: positions move with fills, and what has ended leaves."""
-    orders, positions, ended = dict(row.orders), dict(row.positions), list(row.ended)
-    for change in changes:
-        order = change.order
-        if change.state.terminal:
-            orders.pop(order.order_id, None)
-            ended.append(order.order_id)
-        else:
-            orders[order.order_id] = order
-        if change.fill is not None:
-            signed = change.fill.quantity if order.side is Side.BUY else -change.fill.quantity
-            positions[order.strategy_id] = positions.get(order.strategy_id, 0) + signed
-    held = {strategy_id: shares for strategy_id, shares in positions.items() if shares}
-    return row.model_copy(update={"orders": orders, "positions": held, "ended": tuple(ended[-_ENDED:])})
 
 
 @dataclass(slots=True)
@@ -63,8 +47,8 @@ class Memory:
     """Where the shard's log began when this worker took it over; what a new shard has taken from the start."""
     passed: LookBack = field(default_factory=LookBack)
     """Ticks for orders that come after them (wall clock only)."""
-    looking: Order | None = None
-    """The order that the log is read again for."""
+    late: Late | None = None
+    """The verdict that the log is read again for."""
     marked_at: float = float("-inf")
 
 
@@ -88,142 +72,277 @@ class ExecutionAgent(Agent):
     def open(self, part: Part) -> None:
         part.memory = Memory(first=part.inputs.logs[self._ticks].handled)
 
-    def load(self, key: str, data: bytes) -> Row:
-        return read_row(ShardRow if key.startswith("shard/") else ExecutionRow, data)
+    def load(self, key: str, data: bytes) -> Shard | DeskRow:
+        if key.startswith("shard/"):
+            return Shard.of(read_row(ShardRow, data))
+        row = read_row(ExecutionRow, data)
+        return DeskRow(self._desk(key, row.orders, row.positions), row.ended)
 
-    def wants(self, part: Part, item: Item) -> Wanted | None:
-        if self._context.ordered or not isinstance(item.event, Validated):
-            return None
-        order = self._accepted(item.event)
-        if order.instrument not in self._context.instruments or self._gone(part, order):
-            return None
-        wanted = part.memory.passed.wants(order, part.inputs.logs[self._ticks].handled)
-        if wanted is None:
-            return None
-        part.memory.looking = order
-        return Wanted(self._ticks, *wanted)
+    def dump(self, row: Shard | DeskRow) -> bytes:
+        return row.dump()
 
-    def supply(self, part: Part, wanted: Wanted, records: list[Received]) -> None:
-        order: Order = part.memory.looking
-        part.memory.passed.meet(records, wanted.end, lambda offset, market: self._met(part, order, market, offset))
+    def _desk(self, name: str, orders: Iterable[Order] = (), positions: Mapping[str, Any] | None = None) -> Desk:
+        return Desk(self._context.namespace, self._context.instruments[name], self._trader, orders, positions)
+
+    # Records
 
     def step(self, part: Part, item: Item, offset: int) -> list[Output]:
-        event: TickBatch | Beat | Validated = item.event
+        event: TickBatch | Beat | Validated | Adjusted = item.event
         if isinstance(event, Validated):
-            return self._order(part, event)
-        if part.rows.get(shard_key(part.partition)) is None:
-            part.rows.put(shard_key(part.partition), _shard(part))
+            return self._validated(part, event)
+        if isinstance(event, Adjusted):
+            row = self._row(part, event.instrument)
+            return self._say(part, event.instrument, row, row.desk.adjust(event.ratio, event.time))
+        shard = self._shard(part)
+        if shard.time != event.time:
+            shard.time = event.time
+            part.rows.put(shard_key(part.partition), shard)
         if not self._context.ordered:
             part.memory.passed.add(offset, event)
-        if isinstance(event, Beat):
-            return self._beat(part, event, offset)
-        return self._match(part, event, offset)
+        place = Place(event.source, event.run, part.partition, offset)
+        return self._beat(part, event, place) if isinstance(event, Beat) else self._match(part, event, place)
 
-    # Orders
-
-    def _accepted(self, validated: Validated) -> Order:
-        latency = self._trader.latency_ms
-        return accept(validated.order_id, validated.signal, validated.quantity, validated.time, latency)
-
-    def _order(self, part: Part, validated: Validated) -> list[Output]:
-        order, at = self._accepted(validated), validated.time
-        accepted = Change(order, OrderState.WORKING, at)
-        if order.instrument not in self._context.instruments:
-            # Its list has changed since the verdict: the order still ends, so that risk releases what it holds back.
-            late = [Change(order, OrderState.EXPIRED, at, reason="INSTRUMENT_UNKNOWN")]
-        elif self._gone(part, order):
-            late = [Change(order, OrderState.EXPIRED, at, reason="TICKS_GONE")]
-        elif self._context.ordered:
-            late = []
-        else:
-            late = part.memory.passed.changes(order, lambda offset, market: self._met(part, order, market, offset))
-        said = self._say(part, {order.instrument: [accepted, *late]})
-        return said + self._priced(part, order.instrument) if late else said
-
-    def _gone(self, part: Part, order: Order) -> bool:
-        """Whether the ticks after the order's cause were no longer kept when this arm first looked at its shard."""
-        return order.cause.offset < _shard(part).first
-
-    def _met(self, part: Part, order: Order, market: TickBatch | Beat, offset: int) -> list[Change]:
-        """What a record of market.ticks gives an order."""
-        if isinstance(market, Beat):
-            return expire([order], offset, market.time) if market.end else []
-        return self._meet(order, _tape(part, market, offset))
-
-    def _priced(self, part: Part, instrument: str) -> list[Output]:
-        """Take the last price of a late fill's instrument; after the end of the data, mark it now."""
-        shard = _shard(part)
-        price = part.memory.passed.last_price(instrument)
-        if instrument in shard.prices and price is not None:
-            shard = shard.model_copy(update={"prices": {**shard.prices, instrument: price}})
+    def _shard(self, part: Part) -> Shard:
+        shard: Shard | None = part.rows.get(shard_key(part.partition))
+        if shard is None:
+            shard = Shard(first=part.memory.first)
             part.rows.put(shard_key(part.partition), shard)
-        return [] if shard.ended is None else list(self._marked(part, shard, shard.ended))
+        return shard
 
-    def _match(self, part: Part, batch: TickBatch, offset: int) -> list[Output]:
-        shard = _shard(part)
-        if not shard.working and not shard.prices:
+    def _row(self, part: Part, name: str) -> DeskRow:
+        return part.rows.get(name) or DeskRow(self._desk(name))
+
+    def _match(self, part: Part, batch: TickBatch, place: Place) -> list[Output]:
+        shard = self._shard(part)
+        seen, outputs, moved = shard.seen, list[Output](), False
+        if not seen and not shard.working and not shard.held:
             return []
-        working = set(shard.working)
-        held = working | set(shard.prices)
-        met: dict[str, list[Change]] = {}
-        prices: dict[str, int] = {}
-        tape: Tape | None = None
+        books = _Books(batch)
         for tick in batch.ticks:
             name = tick.instrument
-            if name in held:
-                prices[name] = tick.price
-            if name in working:
-                working.discard(name)
-                tape = tape or _tape(part, batch, offset)
-                row = part.rows.get(name)
-                changes = [change for order in row.orders.values() for change in self._meet(order, tape)]
-                if changes:
-                    met[name] = changes
-        said = self._say(part, met) if met else []
-        if prices:
-            shard = _shard(part)
-            moved = {name: price for name, price in prices.items() if shard.prices.get(name, price) != price}
-            if moved:
-                part.rows.put(shard_key(part.partition), shard.model_copy(update={"prices": {**shard.prices, **moved}}))
-        return said
+            before = seen.get(name)
+            if before is None:
+                if name not in shard.working and name not in shard.held and not self._settles(shard, name):
+                    continue
+                before = Seen(tick.price, None)
+            if tick.price != before.price or tick.volume != before.volume:
+                seen[name] = Seen(tick.price, tick.volume)
+                moved = True
+            if name in shard.working or name in shard.held:
+                row = self._row(part, name)
+                changes = row.desk.meet(tick, place, books.get, before.traded(tick))
+                if changes or row.desk.changed:
+                    outputs += self._say(part, name, row, changes)
+        if moved:
+            part.rows.put(shard_key(part.partition), shard)
+        return outputs
 
-    def _meet(self, order: Order, tape: Tape) -> list[Change]:
-        return meet(order, tape, self._context.instruments[order.instrument], self._trader.match)
+    def _settles(self, shard: Shard, name: str) -> bool:
+        """Whether a contract that is held is settled by this instrument's price."""
+        return any(self._context.instruments[held].underlying == name for held in shard.held)
 
-    def _beat(self, part: Part, beat: Beat, offset: int) -> list[Output]:
-        shard = _shard(part)
-        if not beat.end:
-            if shard.ended is not None:
-                part.rows.put(shard_key(part.partition), shard.model_copy(update={"ended": None}))
+    def _beat(self, part: Part, beat: Beat, place: Place) -> list[Output]:
+        shard = self._shard(part)
+        outputs: list[Output] = []
+        for name in dict.fromkeys((*shard.working, *shard.held)):
+            row = self._row(part, name)
+            changes = row.desk.pass_time(beat.time, place)
+            if beat.end:
+                changes += row.desk.expire(place.offset, beat.time, Reason.END_OF_DATA)
+            if changes or row.desk.changed:
+                outputs += self._say(part, name, row, changes)
+        outputs += self._end_days(part, beat, place)
+        ended = beat.time if beat.end else None
+        if shard.ended != ended:
+            shard.ended = ended
+            part.rows.put(shard_key(part.partition), shard)
+        return outputs
+
+    # The end of a trading day
+
+    def _end_days(self, part: Part, beat: Beat, place: Place) -> list[Output]:
+        """Say the end of the trading day, once, at the first beat at which all its markets have closed."""
+        shard, today = self._shard(part), trading_date(beat.time)
+        over = self._trader.calendar.last_close(today)
+        if over is None or beat.time < over or shard.day_ended == today.isoformat():
             return []
-        part.rows.put(shard_key(part.partition), shard.model_copy(update={"ended": beat.time}))
-        ended = {name: expire(part.rows.get(name).orders.values(), offset, beat.time) for name in shard.working}
-        return self._say(part, {name: changes for name, changes in ended.items() if changes})
+        outputs = []
+        for name in list(shard.held):
+            expiry = self._context.instruments[name].expiry
+            if expiry is not None and expiry <= today:
+                outputs += self._settle(part, shard, name, place, beat.time)
+        shard.day_ended = today.isoformat()
+        outputs.append(self._day_end(part.partition, shard, today, beat.time))
+        part.rows.put(shard_key(part.partition), shard)
+        return outputs
+
+    def _settle(self, part: Part, shard: Shard, name: str, place: Place, time: int) -> list[Output]:
+        instruments, row = self._context.instruments, self._row(part, name)
+        contract = instruments[name]
+        spot = shard.seen.get(contract.underlying or "")
+        underlying = instruments.get(contract.underlying or "")
+        last = price_of(shard.seen[name].price, contract.decimals)
+        at = price_of(spot.price, underlying.decimals) if spot is not None and underlying is not None else None
+        return self._say(part, name, row, row.desk.settle(settlement_price(contract, at, last), place, time))
+
+    def _day_end(self, number: int, shard: Shard, today: date, time: int) -> Output:
+        context = self._context
+        end = DayEnd(
+            world=context.world,
+            namespace=context.namespace,
+            date=today,
+            time=time,
+            producer=execution_writer(number),
+            sequence=shard.sequence,
+        )
+        shard.sequence += 1
+        return Output(self._updates, self._account, encode(end), self._home)
+
+    # Verdicts
+
+    def wants(self, part: Part, item: Item) -> Wanted | None:
+        if self._context.ordered or not isinstance(item.event, Validated) or not self._trades(part, item.event):
+            return None
+        late = self._late(part, item.event)
+        wanted = part.memory.passed.wants(late, part.inputs.logs[self._ticks].handled)
+        return Wanted(self._ticks, *wanted) if wanted is not None else None
+
+    def supply(self, part: Part, wanted: Wanted, records: list[Received]) -> None:
+        late = part.memory.late
+        assert late is not None, "nobody asked for it"
+        for offset, market in decoded(records):
+            self._meet_late(part, late, market, offset)
+        late.next = wanted.end
+
+    def _trades(self, part: Part, validated: Validated) -> bool:
+        signal = validated.signal
+        known = signal.instrument in self._context.instruments
+        return bool(validated.tickets) and known and signal.cause.offset >= self._shard(part).first
+
+    def _validated(self, part: Part, validated: Validated) -> list[Output]:
+        signal, shard = validated.signal, self._shard(part)
+        if signal.instrument not in self._context.instruments:
+            # Its list has changed since the verdict: the orders still end, so that risk releases what it holds back.
+            return self._refused(part, validated, OrderEvent.REJECT, Reason.INSTRUMENT_UNKNOWN)
+        if signal.intent in (Intent.CANCEL, Intent.MODIFY):
+            return self._change(part, validated)
+        if not self._trades(part, validated):
+            return self._refused(part, validated, OrderEvent.EXPIRE, Reason.TICKS_GONE)
+        row = self._row(part, signal.instrument)
+        if self._context.ordered:
+            changes = self._place(row.desk, validated)
+            if signal.instrument not in shard.seen:
+                self._see(shard, signal)
+            return self._say(part, signal.instrument, row, changes)
+        late = self._late(part, validated)
+        part.memory.late = None
+        for offset, market in part.memory.passed.window(late):
+            if not late.desk.orders:
+                break
+            self._meet_late(part, late, market, offset)
+        changes = [*late.changes, *row.desk.join(late.desk, max(shard.time, validated.time))]
+        if signal.instrument not in shard.seen:
+            last = part.memory.passed.last_seen(signal.instrument)
+            if last is not None:
+                shard.seen[signal.instrument] = Seen(*last)
+            else:
+                self._see(shard, signal)
+        said = self._say(part, signal.instrument, row, changes)
+        # After the end of the data no beat follows that could carry the marks of what was filled late.
+        return said + (list(self._marked(part, shard, shard.ended)) if late.changes and shard.ended else [])
+
+    def _see(self, shard: Shard, signal: Signal) -> None:
+        """Begin to follow an instrument at the quote that the signal carries."""
+        quote = signal.quote
+        if quote is not None:
+            units = int(quote.price.scaleb(self._context.instruments[signal.instrument].decimals))
+            shard.seen[signal.instrument] = Seen(units, quote.volume)
+
+    def _place(self, desk: Desk, validated: Validated) -> list[Change]:
+        signal, instrument = validated.signal, self._context.instruments[validated.signal.instrument]
+        changes: list[Change] = []
+        for ticket in validated.tickets:
+            order = accept(signal, ticket, validated.time, instrument, self._trader)
+            changes += desk.place(order, validated.time)
+        return changes
+
+    def _change(self, part: Part, validated: Validated) -> list[Output]:
+        """Modify or cancel working orders: from the cause plus latency on, and nothing that has passed is undone."""
+        signal, shard = validated.signal, self._shard(part)
+        row = self._row(part, signal.instrument)
+        at = max(signal.cause.time + self._trader.latency(signal.signal_id), validated.time)
+        at = at if self._context.ordered else max(at, shard.time + 1)
+        if signal.intent is Intent.CANCEL:
+            row.desk.cancel(signal.strategy_id, signal.side, at)
+        else:
+            row.desk.modify(signal.strategy_id, signal.side, at, signal.terms.price, signal.terms.trigger)
+        return self._say(part, signal.instrument, row, []) if row.desk.changed else []
+
+    def _refused(self, part: Part, validated: Validated, event: OrderEvent, reason: Reason) -> list[Output]:
+        """End the orders of a verdict before they could begin."""
+        signal, shard = validated.signal, self._shard(part)
+        outputs: list[Output] = []
+        for ticket in validated.tickets:
+            order = Order(
+                order_id=ticket.order_id,
+                signal_id=signal.signal_id,
+                strategy_id=signal.strategy_id,
+                instrument=signal.instrument,
+                side=ticket.side,
+                role=ticket.role,
+                product=ticket.product,
+                quantity=ticket.quantity,
+                order_type=signal.terms.order_type,
+                validity=signal.terms.validity,
+                cause=signal.cause,
+                live_at=validated.time,
+            )
+            change = Change(advance(order, event), validated.time, reason=reason)
+            outputs += self._outputs(part.partition, change, shard.sequence)
+            shard.sequence += 1
+        part.rows.put(shard_key(part.partition), shard)
+        return outputs
+
+    def _late(self, part: Part, validated: Validated) -> Late:
+        """The verdict's orders on a desk of their own, for ticks that may have passed."""
+        signal = validated.signal
+        late: Late | None = part.memory.late
+        if late is None or late.signal_id != signal.signal_id:
+            desk = self._row(part, signal.instrument).desk.late()
+            volume = signal.quote.volume if signal.quote is not None else None
+            late = Late(signal.signal_id, signal.instrument, desk, signal.cause.offset, volume)
+            late.changes += self._place(desk, validated)
+            part.memory.late = late
+        return late
+
+    def _meet_late(self, part: Part, late: Late, market: TickBatch | Beat, offset: int) -> None:
+        place = Place(market.source, market.run, part.partition, offset)
+        if isinstance(market, Beat):
+            late.changes += late.desk.pass_time(market.time, place)
+            if market.end:
+                late.changes += late.desk.expire(offset, market.time, Reason.END_OF_DATA)
+            return
+        books = _Books(market)
+        for tick in market.ticks:
+            if tick.instrument == late.instrument:
+                traded = Seen(tick.price, late.volume).traded(tick)
+                late.volume = tick.volume
+                late.changes += late.desk.meet(tick, place, books.get, traded)
 
     # What is said
 
-    def _say(self, part: Part, changed: Mapping[str, list[Change]]) -> list[Output]:
-        """Put the rows of instruments whose orders changed, and say each change under the shard's next number."""
-        shard = _shard(part)
-        sequence, working, prices = shard.sequence, dict.fromkeys(shard.working), dict(shard.prices)
+    def _say(self, part: Part, name: str, row: DeskRow, changes: list[Change]) -> list[Output]:
+        """Put the rows that changed, and say each change under the shard's next number."""
+        shard = self._shard(part)
         outputs: list[Output] = []
-        for name, changes in changed.items():
-            row = apply_changes(part.rows.get(name) or ExecutionRow(), changes)
-            part.rows.put(name, row)
-            if row.orders:
-                working[name] = None
-            else:
-                working.pop(name, None)
-            fills = [change.fill for change in changes if change.fill is not None]
-            if not row.positions:
-                prices.pop(name, None)
-            elif fills and name not in prices:
-                prices[name] = int(fills[-1].price.scaleb(self._context.instruments[name].decimals))
-            for change in changes:
-                outputs += self._outputs(part.partition, change, sequence)
-                sequence += 1
-        update = {"sequence": sequence, "working": tuple(working), "prices": prices}
-        part.rows.put(shard_key(part.partition), _shard(part).model_copy(update=update))
+        for change in changes:
+            outputs += self._outputs(part.partition, change, shard.sequence)
+            shard.sequence += 1
+        row.take(changes)
+        row.desk.changed = False
+        part.rows.put(name, row)
+        shard.follow(name, row.desk, self._context.instruments)
+        part.rows.put(shard_key(part.partition), shard)
         return outputs
 
     def _outputs(self, shard: int, change: Change, sequence: int) -> Iterator[Output]:
@@ -233,11 +352,18 @@ class ExecutionAgent(Agent):
             namespace=context.namespace,
             order_id=order.order_id,
             signal_id=order.signal_id,
+            parent=order.parent,
             strategy_id=order.strategy_id,
             instrument=order.instrument,
             side=order.side,
+            role=order.role,
+            product=order.product,
+            order_type=order.order_type,
             quantity=order.quantity,
-            state=change.state,
+            filled=order.filled,
+            price=order.price,
+            trigger=order.trigger,
+            state=order.state,
             reason=change.reason,
             time=change.time,
             fill=change.fill,
@@ -259,20 +385,19 @@ class ExecutionAgent(Agent):
         """The shard's beat, and the last prices of what is held: once a second, and at the end of the data."""
         beat = StageBeat(world=self._context.world, producer=execution_writer(part.partition), time=reached)
         outputs = [Output(self._updates, self._account, encode(beat), self._home)]
-        shard, memory = _shard(part), part.memory
-        if not shard.prices or (now - memory.marked_at < _MARK_INTERVAL_S and shard.ended is None):
+        shard, memory = part.rows.get(shard_key(part.partition)), part.memory
+        if shard is None or not shard.held or (now - memory.marked_at < _MARK_INTERVAL_S and shard.ended is None):
             return outputs
         memory.marked_at = now
         return [*outputs, *self._marked(part, shard, shard.ended or reached)]
 
-    def _marked(self, part: Part, shard: ShardRow, time: int) -> Iterator[Output]:
+    def _marked(self, part: Part, shard: Shard, time: int) -> Iterator[Output]:
         """A mark for each strategy that holds a position on the shard."""
         context = self._context
         prices: dict[str, dict[str, int]] = {}
-        for instrument, price in shard.prices.items():
-            row = part.rows.get(instrument)
-            for strategy_id in row.positions:
-                prices.setdefault(strategy_id, {})[instrument] = price
+        for instrument in shard.held:
+            for strategy_id in self._row(part, instrument).desk.positions:
+                prices.setdefault(strategy_id, {})[instrument] = shard.seen[instrument].price
         for strategy_id, found in prices.items():
             mark = Mark(
                 world=context.world,
@@ -288,48 +413,57 @@ class ExecutionAgent(Agent):
     # The mirror
 
     def stored(self, part: Part, rows: Mapping[str, Any]) -> None:
-        version = _shard(part).sequence
+        version = self._shard(part).sequence
         for row in rows.values():
-            if isinstance(row, ExecutionRow):
-                self._mirror(row, version)
+            if isinstance(row, DeskRow):
+                self._mirror(row.desk.orders.values(), row.ended, version)
 
     def mirror(self, rows: Iterable[tuple[bytes, bytes]]) -> Iterable[None]:
         """Write this worker's part of the mirror again, a row at a time: the working orders."""
         for key, value in rows:
             if not key.startswith(b"shard/"):
-                self._mirror(read_row(ExecutionRow, value), 0)
+                row = read_row(ExecutionRow, value)
+                self._mirror(row.orders, row.ended, 0)
             yield
 
-    def _mirror(self, row: ExecutionRow, version: int) -> None:
+    def _mirror(self, orders: Iterable[Order], ended: Iterable[str], version: int) -> None:
         keys, mirror, at = Keys(self._context.namespace), self._context.mirror, self._context.now_ms()
-        for order in row.orders.values():
+        for order in orders:
             view = {
                 "order_id": order.order_id,
                 "strategy_id": order.strategy_id,
                 "instrument": order.instrument,
                 "side": order.side,
+                "role": order.role,
+                "product": order.product,
+                "order_type": order.order_type,
                 "quantity": order.quantity,
-                "state": OrderState.WORKING,
-                "price": None,
+                "filled": order.filled,
+                "state": order.state,
+                "price": None if order.price is None else f"{order.price:f}",
+                "trigger": None if order.trigger is None else f"{order.trigger:f}",
                 "time": order.cause.time,
                 "at": at,
             }
             mirror.put(keys.order(order.order_id), orjson.dumps(view), version=version)
             mirror.add(keys.orders, order.order_id)
-        for order_id in row.ended:
+        for order_id in ended:
             mirror.remove(keys.order(order_id))
             mirror.discard(keys.orders, order_id)
 
 
-def _shard(part: Part) -> ShardRow:
-    row: ShardRow = part.rows.get(shard_key(part.partition)) or ShardRow(first=part.memory.first)
-    return row
+class _Books:
+    """The order books of a batch, decoded once somebody asks."""
 
+    def __init__(self, batch: TickBatch) -> None:
+        self._batch = batch
+        self._books: dict[int, Depth] | None = None
 
-def _tape(part: Part, batch: TickBatch, offset: int) -> Tape:
-    try:
-        books = decode_depth(batch)
-    except BadEvent:
-        # Unusable order books: the batch is matched by its ticks alone, whenever an order meets it.
-        books = {}
-    return Tape(batch.source, batch.run, part.partition, offset, batch.ticks, books)
+    def get(self, row: int) -> Depth | None:
+        if self._books is None:
+            try:
+                self._books = decode_depth(self._batch)
+            except BadEvent:
+                # Unusable order books: the batch is matched by its ticks alone, whenever an order meets it.
+                self._books = {}
+        return self._books.get(row)

@@ -1,27 +1,38 @@
-"""Ticks that passed before an order arrived: a short window of them, and beyond it the log, a piece at a time."""
+"""Ticks that passed before a verdict arrived: a short window of them, and beyond it the log, a piece at a time."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from panda_streams.codec import decode_market
-from panda_streams.domain.fate import Change
-from panda_streams.domain.orders import Order
+from panda_streams.domain.desk import Change, Desk
 from panda_streams.errors import BadEvent
 from panda_streams.events import Beat, TickBatch
 from panda_streams.streams.inputs import Received
 
-__all__ = ["LookBack", "Meeting"]
+__all__ = ["Late", "LookBack"]
 
 _WINDOW = 512
 """Records that are kept: some two minutes of a shard."""
 _PIECE = 2048
 """Records that are read from the log at once."""
 
-Meeting = Callable[[int, TickBatch | Beat], list[Change]]
-"""What the record at an offset gives an order."""
+
+@dataclass(slots=True)
+class Late:
+    """A verdict whose orders must meet records that were handled before it came."""
+
+    signal_id: str
+    instrument: str
+    desk: Desk
+    next: int
+    """Offset up to which the log has been met."""
+    volume: int | None
+    """Volume of the day at the last tick of the instrument that was met, or in the signal's quote."""
+    changes: list[Change] = field(default_factory=list)
 
 
 class _Passed(NamedTuple):
@@ -31,57 +42,45 @@ class _Passed(NamedTuple):
 
 
 class LookBack:
-    """What an order is given by records that were handled before it came; they are met once each, in their order."""
+    """The records of a shard that were handled last."""
 
     def __init__(self) -> None:
         self._window: deque[_Passed] = deque(maxlen=_WINDOW)
-        self._order_id = ""
-        self._next = 0
-        """Offset up to which the log has been met for that order."""
-        self._changes: list[Change] = []
 
     def add(self, offset: int, market: TickBatch | Beat) -> None:
         """Remember a record that is being handled."""
         names = frozenset(tick.instrument for tick in market.ticks) if isinstance(market, TickBatch) else frozenset()
         self._window.append(_Passed(offset, market, names))
 
-    def wants(self, order: Order, handled: int) -> tuple[int, int] | None:
-        """The range of the log that must be met for `order` before `changes` can say its fate; `handled` is the
-        offset before which all was handled."""
-        if order.order_id != self._order_id:
-            self._order_id, self._next, self._changes = order.order_id, order.cause.offset, []
+    def wants(self, late: Late, handled: int) -> tuple[int, int] | None:
+        """The range of the log that `late` must meet before `window` can go on; `handled` is the offset before which
+        all was handled."""
         known_from = self._window[0].offset if self._window else handled
-        if self._changes or self._next >= known_from:
+        if not late.desk.orders or late.next >= known_from:
             return None
-        return self._next, min(self._next + _PIECE, known_from)
+        return late.next, min(late.next + _PIECE, known_from)
 
-    def meet(self, records: Iterable[Received], end: int, meeting: Meeting) -> None:
-        """Meet a piece of the log for the order that `wants` was asked for last."""
-        self._next = end
-        for record in records:
-            try:
-                market = decode_market(record.value)
-            except BadEvent:
-                continue  # dead-lettered when it came by
-            if changes := meeting(record.offset, market):
-                self._changes = changes
-                return
-
-    def changes(self, order: Order, meeting: Meeting) -> list[Change]:
-        """What all that has passed gives `order`: from the log where it was met, else from the window."""
-        if self._changes and self._order_id == order.order_id:
-            return self._changes
+    def window(self, late: Late) -> Iterator[tuple[int, TickBatch | Beat]]:
+        """The records of the window that concern `late` and were not met yet."""
         for passed in self._window:
-            if passed.offset < order.cause.offset:
-                continue
-            concerned = isinstance(passed.market, Beat) or order.instrument in passed.instruments
-            if concerned and (changes := meeting(passed.offset, passed.market)):
-                return changes
-        return []
+            if passed.offset >= late.next and (
+                isinstance(passed.market, Beat) or late.instrument in passed.instruments
+            ):
+                yield passed.offset, passed.market
 
-    def last_price(self, instrument: str) -> int | None:
-        """The last price in the window, in smallest units."""
+    def last_seen(self, instrument: str) -> tuple[int, int | None] | None:
+        """Last price, in smallest units, and volume of an instrument in the window."""
         for passed in reversed(self._window):
             if instrument in passed.instruments and isinstance(passed.market, TickBatch):
-                return [tick.price for tick in passed.market.ticks if tick.instrument == instrument][-1]
+                tick = next(tick for tick in reversed(passed.market.ticks) if tick.instrument == instrument)
+                return tick.price, tick.volume
         return None
+
+
+def decoded(records: Iterable[Received]) -> Iterator[tuple[int, TickBatch | Beat]]:
+    """The records of a piece of the log; what is none was dead-lettered when it came by."""
+    for record in records:
+        try:
+            yield record.offset, decode_market(record.value)
+        except BadEvent:
+            continue

@@ -12,8 +12,8 @@ from agents.context import Context
 from agents.reading import read_fills, read_marks
 from panda_streams.brokers.port import Broker
 from panda_streams.codec import encode
-from panda_streams.domain.ledger import Portfolio, apply_fill, apply_prices
-from panda_streams.events import Filled, Mark, Snapshot
+from panda_streams.domain.ledger import Portfolio, apply_booking, apply_fill, apply_prices
+from panda_streams.events import Booked, Filled, Mark, Snapshot
 from panda_streams.keys import Keys
 from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item
@@ -23,17 +23,35 @@ from tables.portfolio import PortfolioRow
 __all__ = ["PortfolioAgent", "step"]
 
 
-def step(row: PortfolioRow, event: Filled | Mark) -> PortfolioRow:
-    """Book a fill, or mark the open positions."""
-    book = row.portfolio
+def step(row: PortfolioRow, event: Filled | Booked | Mark) -> PortfolioRow:
+    """Book a fill or a booking, or mark the open positions.
+
+    Fills and bookings have different writers, whose records may meet in any order. A booking waits for the fills that
+    its writer had heard of, so that the book takes both in risk's order.
+    """
+    book, fills, waiting = row.portfolio, row.fills, row.waiting
     match event:
         case Mark():
-            changed = apply_prices(book, event.prices, event.time)
+            book = apply_prices(book, event.prices, event.time)
         case Filled():
-            changed = apply_fill(book, event.fill)
-    if changed is book:
+            book, fills = apply_fill(book, event.fill), fills + 1
+        case Booked():
+            waiting = (*waiting, event.booking)
+    while waiting and waiting[0].fills <= fills:
+        book, waiting = apply_booking(book, waiting[0]), waiting[1:]
+    if book is row.portfolio and waiting is row.waiting:
         return row
-    return row.model_copy(update={"portfolio": changed, "sequence": row.sequence + 1})
+    return row.model_copy(update={"portfolio": book, "fills": fills, "waiting": waiting, "sequence": row.sequence + 1})
+
+
+def _strategy_of(event: Filled | Booked | Mark) -> str:
+    match event:
+        case Mark():
+            return event.strategy_id
+        case Filled():
+            return event.fill.strategy_id
+        case Booked():
+            return event.booking.strategy_id
 
 
 class PortfolioAgent(Agent):
@@ -54,13 +72,15 @@ class PortfolioAgent(Agent):
         return read_row(PortfolioRow, data)
 
     def step(self, part: Part, item: Item, offset: int) -> list[Output]:
-        event: Filled | Mark = item.event
-        strategy_id = event.strategy_id if isinstance(event, Mark) else event.fill.strategy_id
+        event: Filled | Booked | Mark = item.event
+        strategy_id = _strategy_of(event)
         before = part.rows.get(strategy_id) or self._new(strategy_id)
         row = step(before, event)
         if row is before:
             return []
         part.rows.put(strategy_id, row)
+        if row.portfolio is before.portfolio:
+            return []
         if isinstance(event, Mark) and row.portfolio.unrealised == before.portfolio.unrealised:
             return []
         return [Output(self._snapshots, self._context.namespace.encode(), encode(self._snapshot(row)))]
@@ -114,6 +134,20 @@ class PortfolioAgent(Agent):
             "equity": f"{book.equity:f}",
             "positions": sum(1 for position in book.positions.values() if position.quantity),
             "fills": book.fills,
+            "bookings": book.bookings,
+            "bookings_waiting": len(row.waiting),
+            "gains": {
+                year: {
+                    term.value: {
+                        "proceeds": f"{gain.proceeds:f}",
+                        "cost": f"{gain.cost:f}",
+                        "profit": f"{gain.profit:f}",
+                        "charges": f"{gain.charges:f}",
+                    }
+                    for term, gain in gains.items()
+                }
+                for year, gains in book.gains.items()
+            },
             "time": book.time,
             "at": at,
             "version": row.sequence,
@@ -124,7 +158,10 @@ class PortfolioAgent(Agent):
             average, last = position.average_price, position.last_price
             place = {
                 "instrument": position.instrument,
+                "product": position.product,
                 "quantity": position.quantity,
+                "lots": len(position.lots),
+                "oldest_lot": position.lots[0].opened.isoformat() if position.lots else None,
                 "average_price": None if average is None else f"{average:.4f}",
                 "last_price": None if last is None else f"{last:f}",
                 "realised": f"{position.realised:f}",

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from panda_streams.codec import decode, decode_market, decode_or_beat
-from panda_streams.events import Beat, Filled, Mark, OrderUpdate, Signal, StageBeat, TickBatch, Validated
+from panda_streams.codec import decode, decode_any, decode_market
+from panda_streams.events import (
+    Action,
+    Adjusted,
+    Beat,
+    Booked,
+    Completed,
+    DayEnd,
+    Filled,
+    Mark,
+    OrderUpdate,
+    Signal,
+    StageBeat,
+    TickBatch,
+    Validated,
+)
 from panda_streams.streams.inputs import Bound, Input, Item
 
 __all__ = [
     "FEEDBACK_MS",
     "brain_writer",
     "execution_writer",
+    "read_actions",
     "read_fills",
     "read_marks",
     "read_signals",
@@ -24,6 +37,7 @@ __all__ = [
 FEEDBACK_MS = 1000
 """What execution says at u acts in risk at u plus this event time: never below the interval of beats."""
 _FEED = "feed"
+_OPERATOR = "operator"
 
 
 def brain_writer(shard: int) -> str:
@@ -59,7 +73,7 @@ def read_signals(topic: str, shards: int) -> Input:
 
 
 def _signal(value: bytes | None) -> Item:
-    event = decode_or_beat(Signal, value)
+    event = decode_any(value, Signal, StageBeat, StageBeat)
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, brain_writer(event.cause.shard), event.cause.time, event.producer, event.sequence, None, 2)
@@ -67,15 +81,25 @@ def _signal(value: bytes | None) -> Item:
 
 def read_updates(topic: str, shards: int) -> Input:
     """`<ns>.orders.updates`: each shard of execution is a writer; what it says acts after the feedback delay."""
-    writers = tuple(execution_writer(shard) for shard in range(shards))
-    return Input("orders.updates", topic, _update, writers, FEEDBACK_MS, Bound.NONE)
+    return Input("orders.updates", topic, _update, _execution_writers(shards), FEEDBACK_MS, Bound.NONE)
 
 
 def _update(value: bytes | None) -> Item:
-    event = decode_or_beat(OrderUpdate, value)
+    event = decode_any(value, OrderUpdate, DayEnd, StageBeat)
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, event.producer, event.time, event.producer, event.sequence)
+
+
+def read_actions(topic: str) -> Input:
+    """`<ns>.audit`: what operators want done. It comes from outside of event time: nobody waits for it."""
+    return Input("audit", topic, _action, (_OPERATOR,), 0, Bound.NONE, urgent=True)
+
+
+def _action(value: bytes | None) -> Item:
+    event = decode_any(value, Action, Completed, Completed)
+    # What became of an action is written beside it, for people.
+    return Item(event if isinstance(event, Action) else None, _OPERATOR, 0)
 
 
 def read_validated(topic: str) -> Input:
@@ -84,25 +108,27 @@ def read_validated(topic: str) -> Input:
 
 
 def _validated(value: bytes | None) -> Item:
-    event = decode_or_beat(Validated, value)
+    event = decode_any(value, Validated, Adjusted, StageBeat)
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, event.producer, event.time, event.producer, event.sequence)
 
 
 def read_fills(topic: str, shards: int) -> Input:
-    """`<ns>.orders.filled`: each shard of execution is a writer."""
-    return _books("orders.filled", topic, shards, _fill)
+    """`<ns>.orders.filled`: each shard of execution writes fills, and risk writes bookings."""
+    writers = (*_execution_writers(shards), risk_writer())
+    return Input("orders.filled", topic, _fill, writers, 0, Bound.NONE)
 
 
 def _fill(value: bytes | None) -> Item:
-    event = decode(Filled, value)
-    return Item(event, event.producer, event.fill.time, event.producer, event.sequence)
+    event = decode_any(value, Filled, Booked, Booked)
+    time = event.booking.time if isinstance(event, Booked) else event.fill.time
+    return Item(event, event.producer, time, event.producer, event.sequence)
 
 
 def read_marks(topic: str, shards: int) -> Input:
     """`<ns>.marks`: prices without a sequence, since the next ones replace them."""
-    return _books("marks", topic, shards, _mark, replaceable=True)
+    return Input("marks", topic, _mark, _execution_writers(shards), 0, Bound.NONE, replaceable=True)
 
 
 def _mark(value: bytes | None) -> Item:
@@ -110,11 +136,8 @@ def _mark(value: bytes | None) -> Item:
     return Item(event, event.producer, event.time)
 
 
-def _books(
-    name: str, topic: str, shards: int, read: Callable[[bytes | None], Item], *, replaceable: bool = False
-) -> Input:
-    writers = tuple(execution_writer(shard) for shard in range(shards))
-    return Input(name, topic, read, writers, 0, Bound.NONE, replaceable)
+def _execution_writers(shards: int) -> tuple[str, ...]:
+    return tuple(execution_writer(shard) for shard in range(shards))
 
 
 def _beat(event: StageBeat) -> Item:

@@ -206,7 +206,7 @@ def _instruments(
         return ()
     price = _quote(shard, contract.underlying, cause.shard, shards)
     spot = price.price if price else None
-    return shard.contracts.choose(config, name, decision.intent, shards.instruments, spot, cause.time)
+    return shard.contracts.choose(config, decision, shards.instruments, spot, cause.time)
 
 
 def _signal(
@@ -231,6 +231,8 @@ def _signal(
         instrument=instrument,
         side=decision.side,
         intent=decision.intent,
+        size=decision.size,
+        terms=decision.terms,
         cause=cause,
         quote=_quote(shard, instrument, cause.shard, shards),
         producer=producer,
@@ -249,6 +251,7 @@ def _quote(shard: Shard, instrument: str, number: int, shards: ShardMap) -> Quot
         price=price_of(tick.price, scale),
         bid=None if tick.bid is None else price_of(tick.bid, scale),
         ask=None if tick.ask is None else price_of(tick.ask, scale),
+        volume=tick.volume,
     )
 
 

@@ -14,7 +14,7 @@ from benchmarks.cluster import Cluster
 from benchmarks.contest import FAUST, ROUNDS, contend, module
 from benchmarks.market import tick_log, write_instruments, write_strategies
 from benchmarks.measure import Result
-from panda_streams.codec import decode_or_beat
+from panda_streams.codec import decode_any
 from panda_streams.events import Signal, StageBeat
 
 _SECONDS = 2500
@@ -64,7 +64,7 @@ def measure(cluster: Cluster, rounds: int = ROUNDS) -> list[Result]:
 def _signals(values: list[bytes]) -> dict[str, bytes]:
     signals = {}
     for value in values:
-        event = decode_or_beat(Signal, value)
+        event = decode_any(value, Signal, StageBeat, StageBeat)
         if not isinstance(event, StageBeat):
             assert event.signal_id not in signals, f"said twice: {event.signal_id}"
             signals[event.signal_id] = value

@@ -1,4 +1,4 @@
-"""Writes the reference pages of docs/ from the code: topics, events, settings, commands, the tables of strategies.
+"""Writes the reference pages of docs/ from the code: topics, events, settings, commands, charges, strategies' tables.
 
 `make docs` runs it; tests/unit/test_docs.py compares its pages to those on disk.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -24,16 +24,27 @@ from pydantic import BaseModel, SecretStr
 
 from panda_streams import codec
 from panda_streams.cli import panda
+from panda_streams.domain.bookings import Booking, BookingKind, booking_id
+from panda_streams.domain.charges import Head, exercise_charges, fill_charges, segment_of
+from panda_streams.domain.contract_note import printed
 from panda_streams.domain.contracts import Contract
-from panda_streams.domain.instruments import Instrument
-from panda_streams.domain.orders import Fill, OrderState
+from panda_streams.domain.corporate_actions import CorporateAction, Ratio
+from panda_streams.domain.instruments import Instrument, InstrumentKind
+from panda_streams.domain.orders import Fill, OrderState, Product, Role, Ticket
 from panda_streams.domain.risk.rules import Finding, Rule
-from panda_streams.domain.signals import Intent, Quote, Side, Signal
+from panda_streams.domain.signals import Intent, OrderType, Quote, Side, Signal
+from panda_streams.domain.tariff import SCHEDULE, Rate, Rates, Segment, rates_on
 from panda_streams.domain.ticks import Depth, DepthLevel, Tick, TickRef
 from panda_streams.domain.values import Value
 from panda_streams.events import (
     WIRE_EVENTS,
+    Action,
+    ActionKind,
+    Adjusted,
     Beat,
+    Booked,
+    Completed,
+    DayEnd,
     DeadLetter,
     Filled,
     Health,
@@ -80,11 +91,33 @@ _FILL = Fill(
     strategy_id=_SIGNAL.strategy_id,
     instrument=_SIGNAL.instrument,
     side=Side.BUY,
+    role=Role.ENTRY,
+    product=Product.MIS,
     quantity=57,
     price=Decimal("1390.60"),
-    charges=Decimal("39.63210"),
+    margined=False,
+    charges=fill_charges(
+        Instrument(exchange="NSE", symbol="INFY", kind=InstrumentKind.EQUITY),
+        Product.MIS,
+        Side.BUY,
+        57,
+        Decimal("1390.60"),
+        date(2021, 6, 8),
+        before=Decimal(0),
+    ),
     time=1623126846000,
     tick=TickRef(source="recording", run="5f1c9a", row=48267, shard=2, offset=1905, time=1623126846000),
+)
+_TICKET = Ticket(order_id=_FILL.order_id, role=Role.ENTRY, side=Side.BUY, quantity=57, product=Product.MIS)
+_BOOKING = Booking(
+    booking_id=booking_id("paper", "note-20210608", _SIGNAL.strategy_id, BookingKind.CONTRACT_NOTE),
+    strategy_id=_SIGNAL.strategy_id,
+    kind=BookingKind.CONTRACT_NOTE,
+    time=1623169800000,
+    fills=1,
+    amount=Decimal("-0.33"),
+    charges={"stt": Decimal("0.37"), "gst": Decimal("-0.04")},
+    reason="contract note of 2021-06-08",
 )
 _ARM = {"world": _SIGNAL.world, "namespace": "paper", "producer": "risk", "sequence": 12}
 _PASSED = Finding(rule=Rule.POSITION_LIMIT, passed=True, value="57", limit="1000")
@@ -109,7 +142,8 @@ EXAMPLES: dict[type, bytes] = {
         for event in (
             _SIGNAL,
             StageBeat(world=_SIGNAL.world, producer="brain/2", time=1623126845000),
-            Validated(**_ARM, signal=_SIGNAL, order_id=_FILL.order_id, quantity=57, time=_CAUSE.time, rules=(_PASSED,)),
+            Validated(**_ARM, signal=_SIGNAL, tickets=(_TICKET,), time=_CAUSE.time, rules=(_PASSED,)),
+            Adjusted(**_ARM, instrument="NSE:INFY", ratio=Ratio(new=5, old=1), time=1623126845000),
             Rejected(
                 **_ARM,
                 signal=_SIGNAL,
@@ -121,16 +155,25 @@ EXAMPLES: dict[type, bytes] = {
                 **{**_ARM, "producer": "execution/2"},
                 order_id=_FILL.order_id,
                 signal_id=_FILL.signal_id,
+                parent=None,
                 strategy_id=_FILL.strategy_id,
                 instrument=_FILL.instrument,
                 side=_FILL.side,
+                role=_FILL.role,
+                product=_FILL.product,
+                order_type=OrderType.MARKET,
                 quantity=_FILL.quantity,
+                filled=_FILL.quantity,
+                price=None,
+                trigger=None,
                 state=OrderState.FILLED,
                 reason=None,
                 time=_FILL.time,
                 fill=_FILL,
             ),
+            DayEnd(**{**_ARM, "producer": "execution/2"}, date=date(2021, 6, 8), time=1623148200000),
             Filled(**{**_ARM, "producer": "execution/2"}, fill=_FILL),
+            Booked(**_ARM, booking=_BOOKING),
             Mark(
                 world=_SIGNAL.world,
                 namespace="paper",
@@ -145,10 +188,28 @@ EXAMPLES: dict[type, bytes] = {
                 strategy_id=_SIGNAL.strategy_id,
                 time=1623126847000,
                 capital=Decimal(1000000),
-                cash=Decimal("920696.16790"),
+                cash=Decimal(1000000) - 57 * _FILL.price - _FILL.charged,
                 realised=Decimal(0),
                 unrealised=Decimal("34.20"),
-                charges=Decimal("39.63210"),
+                charges=_FILL.charged,
+            ),
+            Action(
+                world=_SIGNAL.world,
+                namespace="paper",
+                action_id="5e0d7c1a92b84f63a5d0e9f8b7c6a594",
+                what=ActionKind.DEPOSIT,
+                strategy_id=_SIGNAL.strategy_id,
+                amount=Decimal(250000),
+                who="asha",
+                at=1623126900000,
+                reason="more room",
+            ),
+            Completed(
+                **_ARM,
+                action_id="5e0d7c1a92b84f63a5d0e9f8b7c6a594",
+                done=True,
+                detail="Momentum_NIFTY_1 now has 1250000 in cash",
+                time=1623126845000,
             ),
             Level(
                 world=_SIGNAL.world,
@@ -200,6 +261,7 @@ def pages() -> dict[Path, str]:
         _DOCS / "events.md": _events(),
         _DOCS / "settings.md": _settings(),
         _DOCS / "cli.md": _cli(),
+        _DOCS / "charges.md": _charges(),
         _DOCS / "strategies.md": _strategies(_DOCS / "strategies.md"),
         _DOCS / "instruments.md": _instruments(_DOCS / "instruments.md"),
     }
@@ -333,8 +395,8 @@ def _members(enum: type[StrEnum]) -> str:
     return ", ".join(f"`{member.value}`" for member in enum) + "\n"
 
 
-_PARTS = (TickRef, Quote, Fill, Finding)
-_ENUMS = (Side, Intent, OrderState, Phase, Mode)
+_PARTS = (TickRef, Quote, Fill, Booking, Ratio, Finding)
+_ENUMS = (Side, Intent, OrderState, Product, BookingKind, CorporateAction, Phase, Mode)
 _ANCHORS: dict[Any, str] = {
     **{kind: kind.__name__.lower() for kind in (Signal, Tick, *_PARTS, *_ENUMS)},
     Rule: "reason-codes",
@@ -433,6 +495,52 @@ def _option(option: click.Option) -> tuple[str, ...]:
     takes = "" if option.is_flag else f" {option.metavar or option.type.name.split()[0].upper()}"
     default = "required" if option.required else f"`{option.default}`" if option.show_default else ""
     return "`" + "`, `".join(f"{name}{takes}" for name in option.opts) + "`", default, _plain(option.help or "")
+
+
+def _charges() -> str:
+    parts = [
+        f"""# Charges
+
+{_GENERATED.format(source="panda_streams/domain/tariff.py, charges.py and contract_note.py")}
+
+What a trade costs at Zerodha. A fill carries its charges head by head, unrounded; the contract note of the day rounds
+them over the account, and the difference is posted to the strategies by turnover. Rates are shares of the turnover, of
+the premium for options. Each holds from the day shown until the next of its segments; one that is older than its source
+shows a day on which it held.
+
+{_paragraph(rates_on, 1)}
+
+## Heads
+
+{_table(("head", "is for"), [(f"`{head.value}`", _docstrings(Head)[head.name]) for head in Head])}
+## Rounding
+
+{_paragraph(printed, 1)}
+
+## Known differences
+
+{_paragraph(segment_of, 1)}
+
+{_paragraph(exercise_charges, 2)}
+
+Not known here either: the ₹50 that Zerodha asks for each order by which it squares a position off itself, its brokerage
+on contracts that expire, the dearer groups of BSE's shares, and the DP charge of women, ₹12.75 instead of ₹13.
+"""
+    ]
+    for item, field in _docstrings(Rates).items():
+        rows = [_rate_row(rate) for rate in SCHEDULE if rate.item == item]
+        parts.append(f"## {item}\n\n{field}\n\n" + _table(("segments", "from", "rate", "source"), rows))
+    return "\n".join(parts)
+
+
+def _paragraph(described: Callable[..., Any], number: int) -> str:
+    """A paragraph of a docstring, the first being 0."""
+    return inspect.cleandoc(described.__doc__ or "").split("\n\n")[number]
+
+
+def _rate_row(rate: Rate) -> tuple[str, ...]:
+    segments = "all" if set(rate.segments) == set(Segment) else ", ".join(rate.segments)
+    return segments, f"{rate.since.day} {rate.since:%b %Y}", f"{rate.amount:f} {rate.unit}", rate.source
 
 
 def _plain(text: str) -> str:

@@ -8,6 +8,7 @@ each tick that has one, bids before asks. Depth is many times as dear to decode,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TypeVar
 
 from msgspec.json import Decoder, Encoder
@@ -17,17 +18,25 @@ from pydantic import ValidationError
 from panda_streams.domain.ticks import Depth, DepthLevel
 from panda_streams.domain.values import Value
 from panda_streams.errors import BadEvent
-from panda_streams.events import Beat, StageBeat, TickBatch
+from panda_streams.events import Beat, TickBatch
 
-__all__ = ["decode", "decode_depth", "decode_market", "decode_or_beat", "encode", "encode_beat", "encode_batch"]
+__all__ = [
+    "decode",
+    "decode_any",
+    "decode_depth",
+    "decode_market",
+    "encode",
+    "encode_batch",
+    "encode_beat",
+]
 
 E = TypeVar("E", bound=Value)
+V = TypeVar("V", bound=Value)
+W = TypeVar("W", bound=Value)
 
 _Levels = tuple[DepthLevel, ...]
 _encoder = Encoder()
 _market_decoder: Decoder[TickBatch | Beat] = Decoder(TickBatch | Beat)
-_BEAT = b'{"kind":"beat"'
-"""How `encode` begins a StageBeat."""
 _depth_decoder = Decoder(list[tuple[int, _Levels, _Levels]])
 
 
@@ -73,11 +82,22 @@ def encode(event: Value) -> bytes:
     return event.model_dump_json().encode()
 
 
-def decode_or_beat(kind: type[E], data: bytes | None) -> E | StageBeat:
-    """Decode a record of a topic that carries events of one class and beats; raise BadEvent as `decode` does."""
-    if data is not None and data.startswith(_BEAT):
-        return decode(StageBeat, data)
-    return decode(kind, data)
+def decode_any(data: bytes | None, first: type[E], second: type[V], third: type[W]) -> E | V | W:
+    """Decode a record of a topic that carries events of three classes; of two, if one is named twice.
+
+    What begins as neither of the others is decoded as the first. Raises BadEvent as `decode` does.
+    """
+    if data is not None and data.startswith(_beginning(second)):
+        return decode(second, data)
+    if data is not None and data.startswith(_beginning(third)):
+        return decode(third, data)
+    return decode(first, data)
+
+
+@cache
+def _beginning(kind: type[Value]) -> bytes:
+    """How `encode` begins an event of a class: with its kind."""
+    return b'{"kind":"%b"' % str(kind.model_fields["kind"].default).encode()
 
 
 def decode(kind: type[E], data: bytes | None) -> E:

@@ -5,6 +5,7 @@ Tick batches and beats have a codec of their own (codec.py); every other event i
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -12,14 +13,22 @@ from typing import Annotated, Literal
 from msgspec import Struct
 from pydantic import Field
 
-from panda_streams.domain.orders import Fill, OrderState
+from panda_streams.domain.bookings import Booking
+from panda_streams.domain.corporate_actions import Ratio
+from panda_streams.domain.orders import Fill, OrderState, Product, Reason, Role, Ticket
 from panda_streams.domain.risk.rules import Finding
-from panda_streams.domain.signals import Side, Signal
+from panda_streams.domain.signals import OrderType, Side, Signal
 from panda_streams.domain.ticks import Int64, Tick
 from panda_streams.domain.values import Value
 
 __all__ = [
+    "Action",
+    "ActionKind",
+    "Adjusted",
     "Beat",
+    "Booked",
+    "Completed",
+    "DayEnd",
     "DeadLetter",
     "END_REACH_MS",
     "Filled",
@@ -111,7 +120,10 @@ class StageBeat(Value):
 
 
 class Validated(Value):
-    """A signal that passed every rule of an arm, with the quantity that it may trade there."""
+    """A signal that passed every rule of an arm, with the orders that it becomes there.
+
+    One that modifies or cancels becomes no order: it acts on those that are working.
+    """
 
     kind: Literal["validated"] = "validated"
     world: str
@@ -119,14 +131,28 @@ class Validated(Value):
     """The broker account."""
     signal: Signal
     """The signal as the brain said it."""
-    order_id: str
-    """The order that it becomes, derived from the signal and the namespace."""
-    quantity: int
-    """Shares that it may trade."""
+    tickets: tuple[Ticket, ...]
+    """The orders that it becomes: several above the exchange's freeze quantity, or where a position turns."""
     time: int
     """Event time of the verdict, milliseconds since the epoch: no fill is earlier."""
     rules: tuple[Finding, ...]
     """The finding of every rule that was asked."""
+    producer: str
+    sequence: int
+
+
+class Adjusted(Value):
+    """A split or bonus issue on its way to an instrument's shard: positions change, working orders end."""
+
+    kind: Literal["adjusted"] = "adjusted"
+    world: str
+    namespace: str
+    instrument: str
+    """The instrument whose shares change."""
+    ratio: Ratio
+    """New shares for old ones."""
+    time: int
+    """Event time of the change, milliseconds since the epoch."""
     producer: str
     sequence: int
 
@@ -150,29 +176,57 @@ class Rejected(Value):
 
 
 class OrderUpdate(Value):
-    """A change of an order's state, with the fill that caused it."""
+    """A change of an order's state, with the fill that caused it. The last one of an order has a terminal state."""
 
     kind: Literal["order"] = "order"
     world: str
     namespace: str
     order_id: str
     """The order that changed."""
-    signal_id: str
-    """The signal that the order came from."""
+    signal_id: str | None
+    """The signal that the order came from; null for what the arm decides by itself."""
+    parent: str | None
+    """Of a leg of a bracket: the entry that it belongs to."""
     strategy_id: str
-    """The strategy that said it."""
+    """The strategy whose order it is."""
     instrument: str
     side: Side
+    role: Role
+    """ENTRY or EXIT; TARGET or STOP of a bracket; SQUARE_OFF; SETTLEMENT."""
+    product: Product
+    """How the position is held: MIS, CNC or NRML."""
+    order_type: OrderType
+    """MARKET, LIMIT, SL or SL-M."""
     quantity: int
     """Shares ordered."""
+    filled: int
+    """Shares filled so far."""
+    price: Decimal | None
+    """Limit of a LIMIT or SL order."""
+    trigger: Decimal | None
+    """Last price at which an SL or SL-M order goes to the market."""
     state: OrderState
     """The state after the change."""
-    reason: str | None
+    reason: Reason | None
     """Why, where the state alone does not say."""
     time: int
     """Event time of the change, milliseconds since the epoch."""
     fill: Fill | None
     """The fill that changed it, if one did."""
+    producer: str
+    sequence: int
+
+
+class DayEnd(Value):
+    """A shard's trading day has ended: nothing that execution says on it later belongs to that date."""
+
+    kind: Literal["day-end"] = "day-end"
+    world: str
+    namespace: str
+    date: date
+    """The trading date, in India."""
+    time: int
+    """Event time at which it was said, milliseconds since the epoch."""
     producer: str
     sequence: int
 
@@ -185,6 +239,21 @@ class Filled(Value):
     namespace: str
     fill: Fill
     """What the market gave the order."""
+    producer: str
+    sequence: int
+
+
+class Booked(Value):
+    """A booking on its way to the strategy's portfolio.
+
+    Risk says it before any order that follows from it, so that no fill of such an order comes earlier.
+    """
+
+    kind: Literal["booking"] = "booking"
+    world: str
+    namespace: str
+    booking: Booking
+    """What changes the book."""
     producer: str
     sequence: int
 
@@ -257,6 +326,67 @@ class Level(Value):
     """Why, in the words of who set it."""
 
 
+class ActionKind(StrEnum):
+    """What an operator can do to the books of an account."""
+
+    DEPOSIT = "DEPOSIT"
+    """Give a strategy money."""
+    WITHDRAW = "WITHDRAW"
+    """Take free money from a strategy."""
+    RESET = "RESET"
+    """Begin a strategy's book anew."""
+    SPLIT = "SPLIT"
+    """Carry out a split of a share."""
+    BONUS = "BONUS"
+    """Carry out a bonus issue of a share."""
+
+
+class Action(Value):
+    """What an operator wants done to the books of an account, once."""
+
+    kind: Literal["action"] = "action"
+    world: str
+    namespace: str
+    action_id: str
+    """Its identity: an action that comes twice is done once."""
+    what: ActionKind
+    """DEPOSIT, WITHDRAW, RESET, SPLIT or BONUS."""
+    strategy_id: str | None = None
+    """The strategy whose book it is for; null for a split or bonus, which is for all that hold the share."""
+    amount: Decimal | None = Field(None, ge=0)
+    """Money to give or take; for a RESET the new capital."""
+    instrument: str | None = None
+    """Of a split or bonus: the share."""
+    ratio: Ratio | None = None
+    """Of a split or bonus: new shares for old ones."""
+    price: Decimal | None = Field(None, gt=0)
+    """Of a split or bonus: the last price before it, at which a part of a share is paid out."""
+    who: str
+    """Who wants it."""
+    at: int
+    """Wall time, milliseconds since the epoch."""
+    reason: str
+    """Why, in the words of who wants it."""
+
+
+class Completed(Value):
+    """What became of an operator's action."""
+
+    kind: Literal["completed"] = "completed"
+    world: str
+    namespace: str
+    action_id: str
+    """The action."""
+    done: bool
+    """False if it was refused, and nothing has changed."""
+    detail: str
+    """What was done, or why it was refused and what to do."""
+    time: int
+    """Event time that the account had come to, milliseconds since the epoch."""
+    producer: str
+    sequence: int
+
+
 class DeadLetter(Value):
     """A record that could not be processed: where it stands, why, and its bytes as base64."""
 
@@ -317,13 +447,14 @@ class Health(Value):
 
 WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
     "signals.raw": (Signal, StageBeat),
-    "signals.validated": (Validated, StageBeat),
+    "signals.validated": (Validated, Adjusted, StageBeat),
     "signals.rejected": (Rejected,),
-    "orders.updates": (OrderUpdate, StageBeat),
-    "orders.filled": (Filled,),
+    "orders.updates": (OrderUpdate, DayEnd, StageBeat),
+    "orders.filled": (Filled, Booked),
     "marks": (Mark,),
     "portfolio.snapshots": (Snapshot,),
     "control": (Level,),
+    "audit": (Action, Completed),
     "dlq": (DeadLetter,),
 }
 """The events of each topic but market.ticks."""

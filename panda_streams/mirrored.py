@@ -17,6 +17,7 @@ __all__ = [
     "Amount",
     "BrokerRecord",
     "FanoutRecord",
+    "GainsRecord",
     "OrderRecord",
     "PortfolioRecord",
     "PositionRecord",
@@ -43,6 +44,16 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
+class GainsRecord(_Record):
+    """What was closed in a financial year under one term, by first in, first out."""
+
+    proceeds: Amount
+    cost: Amount
+    profit: Amount
+    """Charges apart."""
+    charges: Amount
+
+
 class PortfolioRecord(_Record):
     """`<ns>:portfolio:<strategy_id>`: one strategy's book at one broker account."""
 
@@ -61,6 +72,12 @@ class PortfolioRecord(_Record):
     positions: int
     """Open ones."""
     fills: int
+    bookings: int = 0
+    """Deposits, contract notes and what else changed the book without a fill."""
+    bookings_waiting: int = 0
+    """Bookings that wait for fills which come before them."""
+    gains: dict[str, dict[str, GainsRecord]] = {}
+    """For tax: by financial year, as 2025-26, and term."""
     time: int | None
     """Event time of the last change, milliseconds since the epoch."""
     at: int
@@ -72,7 +89,13 @@ class PositionRecord(_Record):
     """`<ns>:positions:<strategy_id>:<instrument>`: what a strategy holds, or held, of one instrument."""
 
     instrument: str
+    product: str | None = None
+    """How the shares are held: MIS, CNC or NRML; None before the first fill."""
     quantity: int
+    lots: int = 0
+    """Lots that the open shares are in, for tax."""
+    oldest_lot: str | None = None
+    """Date of the oldest of them."""
     average_price: Amount | None
     last_price: Amount | None
     realised: Amount

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from panda_streams.domain.matching import QueueModel
 from panda_streams.errors import SettingsError
 from panda_streams.identity import Clock, Home, Ports
 
@@ -122,11 +123,24 @@ class Settings(BaseSettings):
         "`package:.panda/instruments/kite.csv.gz`, a later one counting where two know the same instrument; `package` "
         "is the list of shares and indices that is part of the package. Unset: that list alone.",
     )
+    calendar: Path | None = Field(
+        None,
+        alias="PANDA_CALENDAR",
+        description="YAML file of holidays, special sessions and trading hours, whose entries are added to those of "
+        "the package or replace them. Unset: those of the package.",
+    )
     paper_latency_ms: int = Field(
         500,
         alias="PANDA_PAPER_LATENCY_MS",
         ge=0,
         description="Event time from a signal's cause until the paper market can fill its order.",
+    )
+    paper_latency_spread_ms: int = Field(
+        0,
+        alias="PANDA_PAPER_LATENCY_SPREAD_MS",
+        ge=0,
+        description="Mean of a random delay beyond that, exponentially distributed and drawn from the order's id. 0: "
+        "the latency is constant.",
     )
     paper_slippage: Decimal = Field(
         Decimal("0.0001"),
@@ -135,12 +149,19 @@ class Settings(BaseSettings):
         lt=1,
         description="Share of the last price that a paper order pays where the tick has no bid and ask.",
     )
-    paper_charge_rate: Decimal = Field(
-        Decimal("0.0005"),
-        alias="PANDA_PAPER_CHARGE_RATE",
-        ge=0,
-        lt=1,
-        description="Charges of a paper trade as a flat share of its turnover.",
+    paper_participation: Decimal = Field(
+        Decimal("0.25"),
+        alias="PANDA_PAPER_PARTICIPATION",
+        gt=0,
+        le=1,
+        description="Share of what traded since the tick before that one paper order may take, where the tick has no "
+        "order book; the rest waits for the next tick.",
+    )
+    paper_queue: QueueModel = Field(
+        QueueModel.THROUGH,
+        alias="PANDA_PAPER_QUEUE",
+        description="When a resting paper limit order is filled: `through`, once the market trades beyond its price; "
+        "`queue`, also once what the order book showed before it has traded; `touch`, once its price trades.",
     )
 
     @property

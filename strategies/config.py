@@ -16,6 +16,7 @@ from pydantic import Field, StrictBool, ValidationError, field_validator, model_
 from panda_streams.brokers.port import Broker
 from panda_streams.domain.contracts import Contract
 from panda_streams.domain.instruments import Instruments
+from panda_streams.domain.orders import Product
 from panda_streams.domain.values import Value
 from panda_streams.errors import BadInput
 
@@ -34,6 +35,15 @@ class AccountConfig(Value):
     """Share of the capital that one entry may cost; the quantity is the lots that fit into it."""
     max_position: int = Field(gt=0)
     """Most shares of one instrument that the strategy may hold there."""
+    product: Product = Product.MIS
+    """MIS: positions are squared off before the session ends. CNC or NRML: they may be held overnight, as CNC for
+    shares and NRML for derivatives."""
+    shorts: StrictBool = False
+    """True lets it open short positions, of shares under MIS alone."""
+    btst: StrictBool = False
+    """True lets it sell shares that were bought for delivery the day before and have not been delivered."""
+    max_quote_age_s: int = Field(60, gt=0)
+    """Event seconds after which the last quote of an instrument is too old to enter by."""
 
 
 class StrategyConfig(Value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from panda_streams.domain.values import Value
 
@@ -15,6 +15,14 @@ class Row(Value):
     """A row as it is stored, with the version of its form."""
 
     schema_version: int = 1
+
+    @field_validator("schema_version")
+    @classmethod
+    def _of_this_version(cls, found: int) -> int:
+        expected = cls.model_fields["schema_version"].default
+        if found != expected:
+            raise ValueError(f"it has form {found}, this version has form {expected}")
+        return found
 
 
 R = TypeVar("R", bound=Row)
@@ -27,5 +35,6 @@ def read_row(kind: type[R], data: bytes) -> R:
     except ValidationError as error:
         raise ValueError(
             f"a stored {kind.__name__} cannot be read by this version ({error.errors()[0]['msg']}); "
-            "go back to the version that wrote it, or start another world"
+            "rows are not converted: go back to the version that wrote it, or begin the world anew "
+            "(docs/running.md, Reset a world)"
         ) from error

@@ -1,10 +1,11 @@
-"""Table `execution`. Key instrument: its working orders and positions. Key `shard/<number>`: what a shard has said.
+"""Table `execution`. Key instrument: its working orders and positions. Key `shard/<number>`: how far a shard has come.
 
 Rebuilt by matching `<ns>.signals.validated` against market.ticks again.
 """
 
 from __future__ import annotations
 
+from panda_streams.domain.desk import Position
 from panda_streams.domain.orders import Order
 from tables import Row
 
@@ -20,22 +21,31 @@ def shard_key(number: int) -> str:
 
 
 class ExecutionRow(Row):
-    orders: dict[str, Order] = {}  # noqa: RUF012  pydantic copies defaults
-    """Working orders by id, oldest first."""
-    positions: dict[str, int] = {}  # noqa: RUF012
-    """Shares by strategy_id; what is flat is absent."""
+    schema_version: int = 2
+    orders: tuple[Order, ...] = ()
+    """Working orders, oldest first."""
+    positions: dict[str, Position] = {}  # noqa: RUF012  pydantic copies defaults
+    """By strategy_id; what is flat is absent."""
     ended: tuple[str, ...] = ()
     """The last orders that ended, oldest first: taken out of the mirror again after a restart."""
 
 
 class ShardRow(Row):
+    schema_version: int = 2
     first: int
     """Offset in market.ticks from which the shard was taken: earlier ticks were no longer kept."""
     sequence: int = 0
-    """Next sequence number of the shard's updates and fills."""
+    """Next sequence number of what the shard says."""
     working: tuple[str, ...] = ()
     """Instruments with working orders."""
-    prices: dict[str, int] = {}  # noqa: RUF012
-    """Last price of the instruments in which a strategy holds a position, in smallest units."""
+    held: tuple[str, ...] = ()
+    """Instruments in which a strategy holds a position."""
+    seen: dict[str, tuple[int, int | None]] = {}  # noqa: RUF012
+    """Last price, in smallest units, and volume of the day of each instrument that is worked or held, and of the
+    underlying of a contract that is held."""
+    time: int = 0
+    """Event time of the last record of market.ticks that was handled."""
+    day_ended: str | None = None
+    """The last trading date whose end was said."""
     ended: int | None = None
     """Event time of the end of the data, once it has passed: no beat follows that could carry a mark."""

@@ -26,13 +26,20 @@ class Refusal(Value):
 
 
 class RiskRow(Row):
+    schema_version: int = 2
     account: Account = Account()
     sequence: int = 0
-    """Next sequence number of the verdicts."""
+    """Next sequence number of what risk says: verdicts, bookings, and what became of actions."""
+    ended: dict[str, str] = {}  # noqa: RUF012  pydantic copies defaults
+    """The last trading date that each shard of execution has ended, by its number."""
+    noted: str = ""
+    """The last trading date whose contract note was posted."""
+    actions: tuple[str, ...] = ()
+    """The last actions of operators that were done or refused."""
     signals: int = 0
     validated: int = 0
     rejected: int = 0
-    refusals: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
+    refusals: dict[str, int] = {}  # noqa: RUF012
     """Refused signals by reason code."""
     recent: tuple[Refusal, ...] = ()
     time: int = 0

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from importlib.metadata import entry_points
 from typing import Protocol
 
-from panda_streams.domain.fate import Execution
+from panda_streams.domain.calendar import Calendar
+from panda_streams.domain.contract_note import Tally
+from panda_streams.domain.desk import Exchange
 from panda_streams.domain.instruments import Instrument
-from panda_streams.domain.orders import Order
-from panda_streams.domain.ticks import Depth, Tick
+from panda_streams.domain.orders import Fill
 from panda_streams.errors import SettingsError
 from panda_streams.settings import Settings
 
@@ -19,20 +22,21 @@ __all__ = ["Broker", "Trader", "find_broker", "registered_brokers"]
 _GROUP = "panda_streams.brokers"
 
 
-class Trader(Protocol):
-    """Trades for one account. A simulating trader decides each fill from the tick log alone."""
+class Trader(Exchange, Protocol):
+    """Trades for one account. A simulating trader decides each fill from the tick log alone.
+
+    Each method must be a function of its arguments: the same ticks are matched again after a crash.
+    """
 
     @property
-    def latency_ms(self) -> int:
-        """Event time from an order's cause until the market can fill it."""
+    def calendar(self) -> Calendar:
+        """When its markets trade."""
 
-    def match(self, order: Order, instrument: Instrument, tick: Tick, depth: Depth | None) -> tuple[Execution, ...]:
-        """Say what `tick` gives `order`: nothing, or trades that fill it whole, one for each price.
+    def counted(self, tally: Tally, fill: Fill, instrument: Instrument) -> Tally:
+        """The account's trading day with a fill more, for its contract note."""
 
-        Called for each tick of the order's instrument after the order's cause and from `order.live_at` on, in the
-        order of the log, until it fills the order. Must be a function of its arguments: the same ticks are matched
-        again after a crash.
-        """
+    def contract_note(self, tally: Tally, on: date) -> dict[str, dict[str, Decimal]]:
+        """What the day's contract note still posts to each strategy, by head: nothing where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,9 @@ class Broker:
     currency: str
     live: bool
     """True if its orders move real money: a strategy must then consent with `<namespace>_trading_enabled: true`."""
-    trader: Callable[[Settings], Trader] | None
-    """Makes the trader of its arm; None where this version has none yet, and the arm refuses to start."""
+    trader: Callable[[Settings, Calendar], Trader] | None
+    """Makes the trader of its arm, for a world's calendar; None where this version has none yet, and the arm refuses to
+    start."""
 
 
 def registered_brokers() -> dict[str, Broker]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 
-from panda_streams.domain.signals import Side
+from panda_streams.domain.signals import OrderType, Side, Validity, identify
 from panda_streams.domain.ticks import TickRef
 from panda_streams.domain.values import Value
 
-__all__ = ["Fill", "Order", "OrderState", "OrderType", "Product", "Validity"]
+__all__ = ["Amendment", "Fill", "Order", "OrderState", "Product", "Reason", "Role", "Ticket", "order_id"]
 
 
 class Product(StrEnum):
@@ -23,71 +23,203 @@ class Product(StrEnum):
     """Derivatives that may be held overnight."""
 
 
-class OrderType(StrEnum):
-    MARKET = "MARKET"
-    LIMIT = "LIMIT"
-    SL = "SL"
-    """A limit order that waits for a trigger price."""
-    SL_M = "SL-M"
-    """A market order that waits for a trigger price."""
+class Role(StrEnum):
+    """What an order is for. Every role but ENTRY only reduces: it never trades more than its strategy's position."""
 
-
-class Validity(StrEnum):
-    """How long an order works: until the session ends, for one look at the market, or for some minutes."""
-
-    DAY = "DAY"
-    IOC = "IOC"
-    TTL = "TTL"
+    ENTRY = "ENTRY"
+    EXIT = "EXIT"
+    TARGET = "TARGET"
+    """The leg of a bracket that takes the profit."""
+    STOP = "STOP"
+    """The leg of a bracket that limits the loss."""
+    SQUARE_OFF = "SQUARE_OFF"
+    """Closes an intraday position before the session ends."""
+    SETTLEMENT = "SETTLEMENT"
+    """Closes a position in a derivative at its expiry, without the market."""
 
 
 class OrderState(StrEnum):
-    """WORKING waits for the market; FILLED and EXPIRED are terminal."""
+    """State of an order; lifecycle.py has the transitions."""
 
+    INTENT = "INTENT"
+    """Decided and durable, not sent."""
+    SENDING = "SENDING"
+    """May be on its way to the broker."""
+    UNKNOWN = "UNKNOWN"
+    """Sent, and no answer came: it may or may not be at the broker."""
+    TRIGGER_PENDING = "TRIGGER_PENDING"
+    """At the exchange, and waits for its trigger price."""
     WORKING = "WORKING"
+    """On the market, perhaps filled in part."""
     FILLED = "FILLED"
+    CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
+    REJECTED = "REJECTED"
+    """Refused by exchange, broker or arm before it could trade."""
+    ABSENT = "ABSENT"
+    """Proved never to have reached the broker."""
 
     @property
     def terminal(self) -> bool:
-        return self is not OrderState.WORKING
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset(
+    (OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED, OrderState.REJECTED, OrderState.ABSENT)
+)
+
+
+class Reason(StrEnum):
+    """Why an order changed, where the state alone does not say."""
+
+    CANCELLED_BY_STRATEGY = "CANCELLED_BY_STRATEGY"
+    MODIFIED_BY_STRATEGY = "MODIFIED_BY_STRATEGY"
+    TRIGGERED = "TRIGGERED"
+    ENTRY_FILLED = "ENTRY_FILLED"
+    """A leg of a bracket has grown with its entry."""
+    OTHER_LEG_FILLED = "OTHER_LEG_FILLED"
+    """A leg of a bracket has shrunk, or ended, with what its other leg was filled."""
+    POSITION_CLOSED = "POSITION_CLOSED"
+    """Nothing is left that an order which only reduces could close."""
+    SQUARED_OFF = "SQUARED_OFF"
+    """An entry was working when its intraday position had to be closed."""
+    DAY_ENDED = "DAY_ENDED"
+    TTL_ENDED = "TTL_ENDED"
+    IOC_REMAINDER = "IOC_REMAINDER"
+    """What an order for one look at the market did not get at that look."""
+    END_OF_DATA = "END_OF_DATA"
+    """The recording or the simulation has ended."""
+    TICKS_GONE = "TICKS_GONE"
+    """The ticks after its cause were no longer kept when the arm first looked at its shard."""
+    CONTRACT_EXPIRED = "CONTRACT_EXPIRED"
+    CORPORATE_ACTION = "CORPORATE_ACTION"
+    """A split or bonus: the exchange takes all orders on the old share away."""
+    MARKET_CLOSED = "MARKET_CLOSED"
+    """It would have reached the exchange outside of continuous trading."""
+    INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
+    """The arm does not know the instrument, or it cannot be traded."""
+    CIRCUIT_LIMIT = "CIRCUIT_LIMIT"
+    """Its price lies outside of today's price band."""
+    DEAD_LETTERED = "DEAD_LETTERED"
+    """Its record could not be processed and lies on the dead-letter topic."""
+
+
+class Ticket(Value):
+    """One order as risk allows it: what it is for, how much, and how the position is held."""
+
+    order_id: str
+    role: Role
+    """ENTRY or EXIT."""
+    side: Side
+    quantity: int
+    """Shares, or units of a derivative's underlying: at most the exchange's freeze quantity."""
+    product: Product
+
+
+class Amendment(Value):
+    """A change of a working order that acts at `at`, event time in milliseconds. None leaves a price as it is."""
+
+    at: int
+    price: Decimal | None
+    trigger: Decimal | None
 
 
 class Order(Value):
-    """A MARKET order of one strategy at one broker account."""
+    """An order of one strategy at one broker account."""
 
     order_id: str
-    signal_id: str
+    signal_id: str | None
+    """The signal that it came from; None for what the arm decides by itself."""
     strategy_id: str
     instrument: str
     side: Side
+    role: Role
+    product: Product
     quantity: int
+    order_type: OrderType
+    validity: Validity
+    price: Decimal | None = None
+    """Limit of a LIMIT or SL order."""
+    trigger: Decimal | None = None
+    """Last price at which an SL or SL-M order becomes a LIMIT or MARKET order."""
     cause: TickRef
+    """The tick on which it was decided: only later ticks can fill it."""
     live_at: int
     """Event time in milliseconds from which the market may fill it: its cause plus the account's latency."""
+    expires_at: int | None = None
+    """Event time from which the market no longer fills it; None for what works until it is done."""
+    state: OrderState = OrderState.INTENT
+    filled: int = 0
+    turnover: Decimal = Decimal(0)
+    """Sum of price times quantity of its fills."""
+    fill_ids: tuple[str, ...] = ()
+    target: Decimal | None = None
+    """Of an entry: limit of the leg that takes the profit."""
+    stop: Decimal | None = None
+    """Of an entry: trigger of the leg that limits the loss."""
+    parent: str | None = None
+    """Of a leg: the entry that it belongs to."""
+    looked: bool = False
+    """True once it has looked at the market: what crosses it at the first look is taken, afterwards it waits."""
+    queue: int | None = None
+    """Shares before it at its limit price, where the order book showed them when it arrived."""
+    amendment: Amendment | None = None
+    cancel_at: int | None = None
+    """Event time at which a cancellation that was asked for acts."""
+
+    @property
+    def remaining(self) -> int:
+        return self.quantity - self.filled
+
+    @property
+    def reduces(self) -> bool:
+        """True if it may close a position and never open one."""
+        return self.role is not Role.ENTRY
+
+    @property
+    def signed(self) -> int:
+        """1 for a purchase, -1 for a sale."""
+        return 1 if self.side is Side.BUY else -1
 
 
 class Fill(Value):
     """A trade of an order: `price` per share and `charges` in the account's currency, exact decimals."""
 
     fill_id: str
-    """The fill's identity, derived from its order and its number there."""
+    """The fill's identity, derived from its order and its number there; of a real broker, from its trade."""
     order_id: str
     """The order that was filled."""
-    signal_id: str
-    """The signal that the order came from."""
+    signal_id: str | None
+    """The signal that the order came from; null for what the arm decides by itself."""
     strategy_id: str
     """The strategy in whose book it is."""
     instrument: str
     """The instrument traded."""
     side: Side
     """BUY or SELL."""
+    role: Role
+    """What the order was for: ENTRY, EXIT, TARGET, STOP, SQUARE_OFF or SETTLEMENT."""
+    product: Product
+    """How the position is held."""
     quantity: int
     """Shares, always positive."""
     price: Decimal
     """Price of one share."""
-    charges: Decimal
-    """Charges of the whole fill."""
+    margined: bool
+    """True for a future: its price is not paid, only its profit when it is closed."""
+    charges: dict[str, Decimal]
+    """Charges of the whole fill by head, not rounded: the day's contract note posts the rounding."""
     time: int
     """Event time of the fill, milliseconds since the epoch."""
     tick: TickRef
     """The tick that filled it; for a real broker, the last tick seen before the trade."""
+
+    @property
+    def charged(self) -> Decimal:
+        """All charges of the fill."""
+        return sum(self.charges.values(), Decimal(0))
+
+
+def order_id(namespace: str, cause: str, role: Role, leg: int = 1, attempt: int = 1) -> str:
+    """Derive an order's id from its cause (a signal, an order, a moment): slices, legs and attempts have their own."""
+    return identify("order", namespace, cause, role, leg, attempt)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from panda_streams.domain.values import Value
 from panda_streams.events import Health
-from panda_streams.mirrored import Amount, OrderRecord, PositionRecord, Refusal, StrategyRecord
+from panda_streams.mirrored import Amount, GainsRecord, OrderRecord, PositionRecord, Refusal, StrategyRecord
 
 __all__ = [
     "ArmState",
@@ -48,6 +48,10 @@ class PortfolioView(Value):
     charges: Amount
     open_positions: int
     fills: int
+    bookings: int
+    bookings_waiting: int
+    gains: dict[str, dict[str, GainsRecord]]
+    """For tax: by financial year and term."""
     time: int | None
     at: int
     """Wall time up to which these numbers are known to hold: a book without a position holds while its arm runs."""

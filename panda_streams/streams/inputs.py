@@ -71,6 +71,8 @@ class Input:
     bound: Bound = Bound.WATERMARK
     replaceable: bool = False
     """True if a record is worth nothing once the next has come: those that retention has removed are passed over."""
+    urgent: bool = False
+    """True for what comes from outside of event time, as an operator's word: handled first, and not waited for."""
 
 
 class Received(NamedTuple):
@@ -153,6 +155,10 @@ class Stream:
             self.buffer.append(Held(record, item, self.watermark, arrival))
         if item.watermark is not None and item.watermark > self.watermark:
             self.watermark = item.watermark
+
+    def behind(self, effect: int) -> bool:
+        """Whether it may still bring a record that acts before `effect`."""
+        return self.lagging or self.watermark + self.delay < effect
 
     @property
     def next(self) -> int:
@@ -373,6 +379,8 @@ class Inputs:
         smallest: tuple[int, int, int] = (0, 0, 0)
         for stream in self._streams:
             if stream.buffer:
+                if stream.log.input.urgent:
+                    return stream.place
                 item = stream.buffer[0].item
                 key = (item.time + stream.delay, item.rank, stream.index)
                 if best is None or key < smallest:
@@ -382,9 +390,9 @@ class Inputs:
         effect = smallest[0]
         for stream in self._streams:
             # An empty stream may still bring something earlier, until its watermark has reached this time (7, 9).
-            if not stream.buffer and (stream.lagging or stream.watermark + stream.delay < effect):
+            if not stream.buffer and not stream.log.input.urgent and stream.behind(effect):
                 return None
-        return best.log, best
+        return best.place
 
     def waits_for(self) -> list[str]:
         """The streams whose watermark holds back the first record: what a person asks when nothing moves."""
@@ -395,7 +403,7 @@ class Inputs:
         return [
             f"{stream.log.input.name} of {stream.writer}"
             for stream in self._streams
-            if not stream.buffer and (stream.lagging or stream.watermark + stream.delay < effect)
+            if not stream.buffer and not stream.log.input.urgent and stream.behind(effect)
         ]
 
     def pop(self, log: Log, stream: Stream | None) -> Held:

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from panda_streams.domain.fate import Change, Tape, accept, expire, meet
+
 from agents.reading import FEEDBACK_MS, brain_writer, execution_writer
 from agents.risk import step_signal, step_update
 from panda_streams.codec import decode, decode_depth, decode_market, encode
-from panda_streams.domain.fate import Change, Tape, accept, expire, meet
 from panda_streams.events import OrderUpdate, Rejected, Signal, TickBatch, Validated
 from tables.risk import RiskRow
 from tests.chaos.compare import Entry, once

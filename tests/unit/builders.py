@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
-from panda_streams.domain.orders import Fill
+from panda_streams.domain.bookings import Booking, BookingKind, booking_id
+from panda_streams.domain.corporate_actions import CorporateAction, Ratio
+from panda_streams.domain.orders import Fill, Product, Role
 from panda_streams.domain.signals import Intent, Quote, Side, Signal, identify
 from panda_streams.domain.ticks import Tick, TickRef
 from panda_streams.events import StageBeat, TickBatch
@@ -70,6 +73,7 @@ def a_fill(
     strategy_id: str = "Momentum",
     order_id: str = "order",
     instrument: str = INFY,
+    product: Product = Product.MIS,
 ) -> Fill:
     return Fill(
         fill_id=identify("fill", number),
@@ -80,7 +84,43 @@ def a_fill(
         side=side,
         quantity=quantity,
         price=Decimal(price),
-        charges=Decimal(charges),
+        role=Role.ENTRY if side is Side.BUY else Role.EXIT,
+        product=product,
+        margined=False,
+        charges={"brokerage": Decimal(charges)} if Decimal(charges) else {},
         time=time,
         tick=a_ref(time=time),
+    )
+
+
+def a_booking(kind: BookingKind, amount: str = "0", *, time: int = T0, fills: int = 0, **fields: Any) -> Booking:
+    return Booking(
+        booking_id=booking_id("paper", "cause", "Momentum", kind),
+        strategy_id="Momentum",
+        kind=kind,
+        time=time,
+        fills=fills,
+        amount=Decimal(amount),
+        **fields,
+    )
+
+
+def an_action(
+    action: CorporateAction,
+    new: int,
+    old: int,
+    *,
+    price: str = "100",
+    time: int = T0,
+    fills: int = 0,
+    instrument: str = INFY,
+) -> Booking:
+    return a_booking(
+        BookingKind.CORPORATE_ACTION,
+        time=time,
+        fills=fills,
+        instrument=instrument,
+        action=action,
+        ratio=Ratio(new=new, old=old),
+        price=Decimal(price),
     )

@@ -1,15 +1,18 @@
-"""The paper market: what a tick gives a MARKET order."""
+"""The paper trader: the paper market, Zerodha's charges and the Indian calendar."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from datetime import date
+from decimal import Decimal
 
-from panda_streams.domain.fate import Execution
-from panda_streams.domain.instruments import Instrument
-from panda_streams.domain.orders import Order
+from panda_streams.domain.calendar import Calendar, Session, market_of
+from panda_streams.domain.charges import exercise_charges, fill_charges
+from panda_streams.domain.contract_note import Tally, add, add_exercise, contract_note
+from panda_streams.domain.instruments import Instrument, InstrumentKind, Right
+from panda_streams.domain.matching import Match, PaperMarket, Sight, Trade
+from panda_streams.domain.orders import Fill, Order, Role
 from panda_streams.domain.signals import Side
-from panda_streams.domain.ticks import Depth, DepthLevel, Tick, price_of
 from panda_streams.settings import Settings
 
 __all__ = ["PaperTrader"]
@@ -17,47 +20,53 @@ __all__ = ["PaperTrader"]
 
 @dataclass(frozen=True, slots=True)
 class PaperTrader:
-    """Fills a MARKET order in full at the first tick after its latency.
+    """Fills orders from the tick log, and charges what a Zerodha account would be charged."""
 
-    The price comes from the best information that the tick has: the depth, walked level by level; else the best bid
-    or ask; else the last price and a slippage, rounded against the trader to the instrument's tick size.
-    """
-
-    latency_ms: int
-    slippage: Decimal
-    """Share of the last price, where a tick has neither depth nor bid and ask."""
-    charge_rate: Decimal
-    """Charges as a flat share of turnover."""
+    market: PaperMarket
+    calendar: Calendar
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> PaperTrader:
-        return cls(settings.paper_latency_ms, settings.paper_slippage, settings.paper_charge_rate)
+    def from_settings(cls, settings: Settings, calendar: Calendar) -> PaperTrader:
+        market = PaperMarket(
+            latency_ms=settings.paper_latency_ms,
+            latency_spread_ms=settings.paper_latency_spread_ms,
+            slippage=settings.paper_slippage,
+            participation=settings.paper_participation,
+            queue=settings.paper_queue,
+        )
+        return cls(market, calendar)
 
-    def match(self, order: Order, instrument: Instrument, tick: Tick, depth: Depth | None) -> tuple[Execution, ...]:
-        buying = order.side is Side.BUY
-        levels = (depth.asks if buying else depth.bids) if depth else ()
-        best = tick.ask if buying else tick.bid
-        if levels:
-            taken = _walk(levels, order.quantity, instrument.decimals)
-        elif best is not None:
-            taken = [(order.quantity, price_of(best, instrument.decimals))]
-        else:
-            price = self._slipped(price_of(tick.price, instrument.decimals), instrument, buying)
-            taken = [(order.quantity, price)]
-        return tuple(Execution(quantity, price, price * quantity * self.charge_rate) for quantity, price in taken)
+    def latency(self, order_id: str) -> int:
+        return self.market.latency(order_id)
 
-    def _slipped(self, price: Decimal, instrument: Instrument, buying: bool) -> Decimal:
-        slipped = price * (1 + self.slippage if buying else 1 - self.slippage)
-        steps = (slipped / instrument.tick_size).to_integral_value(ROUND_CEILING if buying else ROUND_FLOOR)
-        return steps * instrument.tick_size
+    def match(self, order: Order, instrument: Instrument, sight: Sight) -> Match:
+        return self.market.match(order, instrument, sight)
+
+    def charges(self, order: Order, instrument: Instrument, trade: Trade, on: date) -> dict[str, Decimal]:
+        if order.role is Role.SETTLEMENT:
+            if order.side is Side.BUY or instrument.kind is not InstrumentKind.OPTION or not trade.price:
+                return {}
+            return exercise_charges(instrument, trade.quantity, _underlying(instrument, trade.price), on)
+        return fill_charges(
+            instrument, order.product, order.side, trade.quantity, trade.price, on, before=order.turnover
+        )
+
+    def counted(self, tally: Tally, fill: Fill, instrument: Instrument) -> Tally:
+        who, traded = fill.strategy_id, (fill.quantity, fill.price)
+        if fill.role is not Role.SETTLEMENT:
+            return add(tally, who, instrument, fill.product, fill.side, *traded, fill.charges)
+        if not fill.charges:
+            return tally
+        return add_exercise(tally, who, instrument, fill.quantity, _underlying(instrument, fill.price), fill.charges)
+
+    def contract_note(self, tally: Tally, on: date) -> dict[str, dict[str, Decimal]]:
+        return contract_note(tally, on)
+
+    def session(self, instrument: Instrument, time: int) -> Session | None:
+        return self.calendar.session_at(market_of(instrument), time)
 
 
-def _walk(levels: tuple[DepthLevel, ...], quantity: int, decimals: int) -> list[tuple[int, Decimal]]:
-    """Take `quantity` shares from the book, best level first; what the book lacks is taken at its last level."""
-    taken, left = [], quantity
-    for number, level in enumerate(levels, start=1):
-        shares = left if number == len(levels) else min(left, level.quantity)
-        if shares:
-            taken.append((shares, price_of(level.price, decimals)))
-            left -= shares
-    return taken
+def _underlying(option: Instrument, worth: Decimal) -> Decimal:
+    """The underlying's price at which an option in the money is worth this much."""
+    assert option.strike is not None
+    return option.strike + worth if option.right is Right.CALL else option.strike - worth

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from panda_streams.domain.orders import Fill, OrderState
+from panda_streams.domain import settlement
+from panda_streams.domain.bookings import Booking, BookingKind
+from panda_streams.domain.calendar import trading_date
+from panda_streams.domain.contract_note import Tally
+from panda_streams.domain.instruments import Instrument, InstrumentKind
+from panda_streams.domain.lots import portion
+from panda_streams.domain.orders import Fill, OrderState, Product
+from panda_streams.domain.settlement import Holdings
 from panda_streams.domain.signals import Side
 from panda_streams.domain.values import Value
 
-__all__ = ["Account", "Book", "Reservation", "order_changed", "reserve"]
+__all__ = ["Account", "Book", "Reservation", "book_booking", "carried", "margin", "order_changed", "reserve"]
+
+ZERO = Decimal(0)
+
+MARGIN = Decimal("0.20")
+"""Share of a future's value, or of the strike of an option that is written, that a position ties up. Exchanges compute
+SPAN and exposure margins for which there is no published formula; this is a round figure above most of them."""
 
 
 class Reservation(Value):
@@ -18,16 +31,28 @@ class Reservation(Value):
     instrument: str
     side: Side
     quantity: int
-    price: Decimal
-    """Price at which its cash is held back."""
+    hold: Decimal
+    """Cash held back for each share; 0 for an order that closes a position."""
+    closes: bool
+    """True for an exit: it holds back shares."""
 
 
 class Book(Value):
     """One strategy's part of the account."""
 
     cash: Decimal
+    product: Product | None = None
+    """How the open positions are held; None without any."""
+    fills: int = 0
+    """Fills heard of."""
     positions: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
-    """Shares held, by instrument; what is flat is absent."""
+    """Shares held, by instrument, negative for a short position; what is flat is absent."""
+    costs: dict[str, Decimal] = {}  # noqa: RUF012
+    """What open futures cost, by instrument, with the sign of the position."""
+    blocked: dict[str, Decimal] = {}  # noqa: RUF012
+    """Cash that short positions and futures tie up, by instrument."""
+    holdings: dict[str, Holdings] = {}  # noqa: RUF012
+    """Shares held for delivery, by instrument: which of them are settled."""
 
 
 class Account(Value):
@@ -37,61 +62,149 @@ class Account(Value):
     """By strategy_id; opened with the configured capital at the strategy's first signal."""
     reservations: dict[str, Reservation] = {}  # noqa: RUF012
     """By order_id."""
+    tally: Tally = Tally()
+    """The trading day so far, for its contract note."""
 
     def book(self, strategy_id: str, capital: Decimal) -> Book:
         return self.books.get(strategy_id) or Book(cash=capital)
 
     def reserved_cash(self, strategy_id: str) -> Decimal:
-        """Cash held back for the strategy's buy orders in flight."""
+        """Cash held back for the strategy's orders in flight."""
         return sum(
             (
-                reservation.quantity * reservation.price
+                reservation.quantity * reservation.hold
                 for reservation in self.reservations.values()
-                if reservation.strategy_id == strategy_id and reservation.side is Side.BUY
+                if reservation.strategy_id == strategy_id
             ),
-            Decimal(0),
+            ZERO,
         )
 
-    def in_flight(self, strategy_id: str, instrument: str, side: Side) -> int:
-        """Shares that the strategy's orders in flight may still buy or sell."""
+    def in_flight(self, strategy_id: str, instrument: str, side: Side, *, closing: bool) -> int:
+        """Shares that the strategy's orders in flight may still buy or sell, to close a position or to open one."""
+        asked = (strategy_id, instrument, side, closing)
         return sum(
             reservation.quantity
             for reservation in self.reservations.values()
-            if (reservation.strategy_id, reservation.instrument, reservation.side) == (strategy_id, instrument, side)
+            if (reservation.strategy_id, reservation.instrument, reservation.side, reservation.closes) == asked
         )
 
 
-def reserve(account: Account, order_id: str, reservation: Reservation, capital: Decimal) -> Account:
-    """Hold back what a validated order may take; its strategy's book opens with `capital` if there is none."""
-    strategy_id = reservation.strategy_id
+def carried(product: Product, instrument: Instrument) -> Product:
+    """The product under which an account's product holds an instrument: what is carried overnight is CNC for shares
+    and NRML for derivatives."""
+    if product is Product.MIS:
+        return Product.MIS
+    return Product.NRML if instrument.derivative else Product.CNC
+
+
+def margin(instrument: Instrument, side: Side, price: Decimal) -> Decimal:
+    """Free cash that opening a position takes, for each share: all of its price, or a margin."""
+    if instrument.kind is InstrumentKind.FUTURE:
+        return price * MARGIN
+    if instrument.kind is InstrumentKind.OPTION and side is Side.SELL:
+        assert instrument.strike is not None
+        return instrument.strike * MARGIN
+    return price
+
+
+def reserve(account: Account, orders: dict[str, Reservation], capital: Decimal, product: Product) -> Account:
+    """Hold back what validated orders of one strategy may take; its book opens with `capital` if there is none."""
+    if not orders:
+        return account
+    strategy_id = next(iter(orders.values())).strategy_id
+    book = account.book(strategy_id, capital)
+    if any(not reservation.closes for reservation in orders.values()):
+        book = book.model_copy(update={"product": product})
     return account.model_copy(
         update={
-            "books": {**account.books, strategy_id: account.book(strategy_id, capital)},
-            "reservations": {**account.reservations, order_id: reservation},
+            "books": {**account.books, strategy_id: book},
+            "reservations": {**account.reservations, **orders},
         }
     )
 
 
-def order_changed(account: Account, order_id: str, state: OrderState, fill: Fill | None) -> Account:
+def order_changed(
+    account: Account, order_id: str, state: OrderState, fill: Fill | None, instrument: Instrument | None
+) -> Account:
     """Take in an update of an order: book its fill, and release what it held back once it is terminal.
 
-    The caller drops repeats.
+    The caller drops repeats. An order that the arm has decided by itself held nothing back.
     """
     books = account.books
     reservations = dict(account.reservations)
     if fill is not None:
-        # A fill without a book cannot be: the order was reserved under it. KeyError is a broken invariant.
-        book = books[fill.strategy_id]
-        signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
-        held = book.positions.get(fill.instrument, 0) + signed
-        positions = {name: shares for name, shares in book.positions.items() if name != fill.instrument}
-        if held:
-            positions[fill.instrument] = held
-        cash = book.cash - signed * fill.price - fill.charges
-        books = {**books, fill.strategy_id: Book(cash=cash, positions=positions)}
+        # A fill without a book cannot be: an order was reserved under it. KeyError is a broken invariant.
+        books = {**books, fill.strategy_id: _filled(books[fill.strategy_id], fill, instrument)}
         if order_id in reservations:
             left = reservations[order_id].quantity - fill.quantity
             reservations[order_id] = reservations[order_id].model_copy(update={"quantity": max(left, 0)})
     if state.terminal:
         reservations.pop(order_id, None)
     return account.model_copy(update={"books": books, "reservations": reservations})
+
+
+def _filled(book: Book, fill: Fill, instrument: Instrument | None) -> Book:
+    name, price = fill.instrument, fill.price
+    signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
+    before = book.positions.get(name, 0)
+    held = before + signed
+    closing = 0
+    if before * signed < 0:
+        closing = min(abs(signed), abs(before)) * (1 if signed > 0 else -1)
+    opening = signed - closing
+    positions, costs, blocked = dict(book.positions), dict(book.costs), dict(book.blocked)
+    cash = book.cash - fill.charged
+    if fill.margined:
+        # Only a future's profit is paid, when it is closed: the ledger books the same.
+        cost = costs.pop(name, ZERO)
+        left = portion(cost, -closing, before)
+        cash += -closing * price - left
+        if held:
+            costs[name] = cost - left + opening * price
+    else:
+        cash -= signed * price
+    tied = blocked.pop(name, ZERO)
+    tied -= portion(tied, abs(closing), abs(before))
+    if opening and instrument is not None:
+        tied += abs(opening) * _blocks(instrument, fill.side, price)
+    if held and tied:
+        blocked[name] = tied
+    positions.pop(name, None)
+    if held:
+        positions[name] = held
+    return book.model_copy(
+        update={
+            "cash": cash,
+            "product": book.product if positions else None,
+            "fills": book.fills + 1,
+            "positions": positions,
+            "costs": costs,
+            "blocked": blocked,
+            "holdings": _delivered(book.holdings, fill),
+        }
+    )
+
+
+def _blocks(instrument: Instrument, side: Side, price: Decimal) -> Decimal:
+    """Cash that an opened share ties up, the proceeds of a short sale included."""
+    if instrument.kind is InstrumentKind.FUTURE:
+        return margin(instrument, side, price)
+    return price + margin(instrument, side, price) if side is Side.SELL else ZERO
+
+
+def _delivered(holdings: dict[str, Holdings], fill: Fill) -> dict[str, Holdings]:
+    if fill.product is not Product.CNC:
+        return holdings
+    on, before = trading_date(fill.time), holdings.get(fill.instrument, Holdings())
+    trade = settlement.bought if fill.side is Side.BUY else settlement.sold
+    after = trade(before, fill.quantity, on)
+    left = {name: held for name, held in holdings.items() if name != fill.instrument}
+    return {**left, fill.instrument: after} if after.total else left
+
+
+def book_booking(account: Account, booking: Booking, capital: Decimal) -> Account:
+    """Take in what changes a strategy's book without a fill; positions are changed by what execution does with it."""
+    book = account.book(booking.strategy_id, capital)
+    cash = booking.amount if booking.kind is BookingKind.RESET else book.cash + booking.amount
+    changed = book.model_copy(update={"cash": cash})
+    return account.model_copy(update={"books": {**account.books, booking.strategy_id: changed}})

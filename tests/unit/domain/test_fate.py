@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from panda_streams.domain.fate import Change, Execution, Tape, accept, expire, meet
+
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.orders import Order, OrderState
 from panda_streams.domain.ticks import Depth, DepthLevel, Tick

@@ -184,3 +184,16 @@ def test_a_world_that_is_not_real_says_so(world: str, note: str | None) -> None:
     found = records.state(world=world)
 
     assert (found.world_note, found.simulated) == (note, note is not None)
+
+
+def test_a_book_shows_its_gains_and_bookings_and_a_position_its_lots() -> None:
+    gain = {"proceeds": "110.10", "cost": "100", "profit": "10.10", "charges": "0.5"}
+    shown = book(bookings=2, bookings_waiting=1, gains={"2025-26": {"SHORT": gain}})
+    held = position(product="CNC", lots=3, oldest_lot="2026-01-05")
+    paper = arm(portfolios={"M": shown}, positions={"M": {INFY: held}})
+
+    (only,) = records.state(raw(arms={"paper": paper})).portfolios["paper"]
+
+    assert (only.bookings, only.bookings_waiting) == (2, 1)
+    assert only.gains["2025-26"]["SHORT"].profit == Decimal("10.10")
+    assert (only.positions[0].product, only.positions[0].lots, only.positions[0].oldest_lot) == ("CNC", 3, "2026-01-05")

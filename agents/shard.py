@@ -1,0 +1,97 @@
+"""What the execution agent knows of one shard, decoded: how far it has come, and its desks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.instruments import Instruments
+from panda_streams.domain.ticks import Tick
+from tables.execution import ExecutionRow, ShardRow
+
+__all__ = ["DeskRow", "Seen", "Shard"]
+
+_ENDED = 20
+"""Ended orders that a row remembers: more than end between two flushes of the mirror."""
+
+
+class Seen(NamedTuple):
+    """The last state of an instrument."""
+
+    price: int
+    """In smallest units."""
+    volume: int | None
+    """Shares traded that day, if the source says so."""
+
+    def traded(self, tick: Tick) -> int | None:
+        """Shares that changed hands between it and the next tick; None if the source does not say."""
+        if tick.volume is None:
+            return None
+        if self.volume is None:
+            return 0  # how many of them were traded before is not known, so none are counted
+        # The count starts again with each day.
+        return tick.volume - self.volume if tick.volume >= self.volume else tick.volume
+
+
+@dataclass(slots=True)
+class DeskRow:
+    """A row of the table, decoded: changed in place by the step that puts it."""
+
+    desk: Desk
+    ended: tuple[str, ...] = ()
+
+    def take(self, changes: list[Change]) -> None:
+        """Remember what has ended."""
+        ended = tuple(change.order.order_id for change in changes if change.order.state.terminal)
+        if ended:
+            self.ended = (*self.ended, *ended)[-_ENDED:]
+
+    def dump(self) -> bytes:
+        row = ExecutionRow(orders=tuple(self.desk.orders.values()), positions=self.desk.positions, ended=self.ended)
+        return row.model_dump_json().encode()
+
+
+@dataclass(slots=True)
+class Shard:
+    """The shard's own row, decoded: changed in place."""
+
+    first: int
+    sequence: int = 0
+    working: dict[str, None] = field(default_factory=dict)
+    held: dict[str, None] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
+    time: int = 0
+    day_ended: str | None = None
+    ended: int | None = None
+
+    @classmethod
+    def of(cls, row: ShardRow) -> Shard:
+        seen = {name: Seen(*state) for name, state in row.seen.items()}
+        working, held = dict.fromkeys(row.working), dict.fromkeys(row.held)
+        return cls(row.first, row.sequence, working, held, seen, row.time, row.day_ended, row.ended)
+
+    def dump(self) -> bytes:
+        row = ShardRow(
+            first=self.first,
+            sequence=self.sequence,
+            working=tuple(self.working),
+            held=tuple(self.held),
+            seen={name: tuple(state) for name, state in self.seen.items()},
+            time=self.time,
+            day_ended=self.day_ended,
+            ended=self.ended,
+        )
+        return row.model_dump_json().encode()
+
+    def follow(self, name: str, desk: Desk, instruments: Instruments) -> None:
+        """Take note of whether a desk has orders and positions, and forget what is no longer looked at."""
+        for kept, there in ((self.working, desk.orders), (self.held, desk.positions)):
+            if there:
+                kept[name] = None
+            else:
+                kept.pop(name, None)
+        if not desk.positions:
+            watched = {*self.working, *self.held, *(instruments[held].underlying for held in self.held)}
+            for gone in [seen for seen in self.seen if seen not in watched]:
+                del self.seen[gone]

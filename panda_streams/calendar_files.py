@@ -1,0 +1,104 @@
+"""Builds the trading calendar: the holidays of a library, the corrections of the package's file, then the user's."""
+
+from __future__ import annotations
+
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from holidays import financial_holidays
+from pydantic import Field, ValidationError, model_validator
+
+from panda_streams.domain.calendar import Calendar, Hours, Market, SpecialSession
+from panda_streams.domain.values import Value
+from panda_streams.errors import BadInput
+from panda_streams.identity import World
+
+__all__ = ["CalendarFile", "calendar_of", "load_calendar"]
+
+V = TypeVar("V")
+
+_PACKAGED = Path(str(files("panda_streams") / "data" / "calendar_nse.yaml"))
+_FIX = "correct that entry; panda_streams/data/calendar_nse.yaml shows the form"
+
+
+class CalendarFile(Value):
+    """What a calendar file holds; an entry without a value takes that of the package's file away."""
+
+    years: frozenset[int] = frozenset()
+    holidays: dict[date, str | None] = Field(default_factory=dict)
+    sessions: dict[date, SpecialSession | None] = Field(default_factory=dict)
+    hours: dict[Market, dict[date, Hours | None]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty_sections(cls, content: Any) -> Any:
+        if isinstance(content, dict):
+            return {section: entries for section, entries in content.items() if entries is not None}
+        return {} if content is None else content
+
+
+def calendar_of(world: World, path: Path | None) -> Calendar:
+    """The calendar of a world: the simulator's market keeps hours of its own, every other world has the exchanges'.
+
+    Raises BadInput as `load_calendar` does.
+    """
+    return Calendar.simulated() if world.name == "sim" else load_calendar(path)
+
+
+def load_calendar(path: Path | None = None) -> Calendar:
+    """Read the package's calendar and, on top of it, the file `path`; raise BadInput that names the entry."""
+    ours = _read(_PACKAGED)
+    users = CalendarFile() if path is None else _read(path)
+    # Only for the years that were compared with the circulars: beyond them the library guesses moon dates.
+    listed = dict(financial_holidays("XNSE", years=ours.years, language="en_IN"))
+    try:
+        return Calendar(
+            {market: _merge(ours.hours.get(market, {}), users.hours.get(market, {})) for market in Market},
+            _merge(listed, ours.holidays, users.holidays),
+            _merge(ours.sessions, users.sessions),
+            ours.years | users.years,
+        )
+    except ValueError as error:
+        raise BadInput(f"calendar file {path or _PACKAGED}: {error}", fix=_FIX) from None
+
+
+def _merge(*layers: dict[date, V | None]) -> dict[date, V]:
+    """The entries of all layers, each from the last one that has it."""
+    merged: dict[date, V | None] = {}
+    for layer in layers:
+        merged.update(layer)
+    return {on: entry for on, entry in merged.items() if entry is not None}
+
+
+def _read(path: Path) -> CalendarFile:
+    try:
+        return CalendarFile.model_validate(yaml.load(path.read_bytes(), _Loader))
+    except OSError as error:
+        raise BadInput(f"calendar file {path}: {error.strerror}", fix="set PANDA_CALENDAR to a file") from None
+    except yaml.YAMLError as error:
+        raise BadInput(f"calendar file {path} cannot be read as YAML: {error}", fix=_FIX) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the whole file"
+        wrong = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"calendar file {path}, entry {place}: {wrong}", fix=_FIX) from None
+
+
+class _Loader(yaml.BaseLoader):
+    """Keeps every value a text, for YAML takes 15:30 for a number; empty ones are None, and no key may come twice."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        value = super().construct_scalar(node)
+        return None if node.style is None and value in ("", "~", "null") else value
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{name} is there twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
