@@ -145,7 +145,7 @@ def step_update(row: RiskRow, update: OrderUpdate, trader: Trader, instrument: I
 def step_day_end(
     row: RiskRow, end: DayEnd, shards: int, namespace: str, trader: Trader
 ) -> tuple[RiskRow, list[Booking]]:
-    """Take in that a shard's trading day has ended; once all have, post the contract note of what was traded up to then.
+    """Take in that a shard's trading day has ended; once all have, post the contract note of the day.
 
     A day that had no end, as where a recording stops at noon, has its note with the next one's.
     """
