@@ -19,6 +19,7 @@ from panda_streams.brokers.port import Broker, Trader
 from panda_streams.codec import encode
 from panda_streams.domain.bookings import Booking
 from panda_streams.domain.calendar import trading_date
+from panda_streams.domain.contract_note import Tally
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Product, Role, Ticket, order_id
 from panda_streams.domain.risk.account import Reservation, carried, order_changed, reserve
@@ -135,22 +136,29 @@ def step_update(row: RiskRow, update: OrderUpdate, trader: Trader, instrument: I
     """Take in what became of an order."""
     account = order_changed(row.account, update.order_id, update.state, update.fill, instrument)
     if update.fill is not None and instrument is not None:
-        tally = trader.counted(account.tally, update.fill, instrument)
-        account = account.model_copy(update={"tally": tally})
+        day = trading_date(update.fill.time).isoformat()
+        tally = trader.counted(account.tallies.get(day, Tally()), update.fill, instrument)
+        account = account.model_copy(update={"tallies": {**account.tallies, day: tally}})
     return row.model_copy(update={"account": account, "time": max(row.time, update.time), "version": row.version + 1})
 
 
 def step_day_end(
     row: RiskRow, end: DayEnd, shards: int, namespace: str, trader: Trader
 ) -> tuple[RiskRow, list[Booking]]:
-    """Take in that a shard's trading day has ended; once all have, post the day's contract note."""
+    """Take in that a shard's trading day has ended; once all have, post the contract note of the day.
+
+    A day that had no end, as where a recording stops at noon, has its note with the next one's.
+    """
     shard = end.producer.rpartition("/")[2]
     ended = {**row.ended, shard: end.date.isoformat()}
     row = row.model_copy(update={"ended": ended, "time": max(row.time, end.time), "version": row.version + 1})
     over = min(ended.values())
     if len(ended) < shards or over <= row.noted:
         return row, []
-    account, bookings = end_day(row.account, namespace, trader, date.fromisoformat(over), end.time)
+    account, bookings = row.account, list[Booking]()
+    for day in sorted(day for day in account.tallies if day <= over):
+        account, more = end_day(account, namespace, trader, date.fromisoformat(day), end.time)
+        bookings += more
     return row.model_copy(update={"account": account, "noted": over}), bookings
 
 

@@ -17,6 +17,7 @@ from panda_streams.brokers.port import Broker
 from panda_streams.domain.contracts import Contract
 from panda_streams.domain.instruments import Instruments
 from panda_streams.domain.orders import Product
+from panda_streams.domain.protection import Protection
 from panda_streams.domain.values import Value
 from panda_streams.errors import BadInput
 
@@ -42,6 +43,8 @@ class AccountConfig(Value):
     """True lets it open short positions, of shares under MIS alone."""
     btst: StrictBool = False
     """True lets it sell shares that were bought for delivery the day before and have not been delivered."""
+    protection: Protection = Protection()
+    """Exits that the arm makes by itself, for each position: they work when the brain is down."""
     max_quote_age_s: int = Field(60, gt=0)
     """Event seconds after which the last quote of an instrument is too old to enter by."""
 
