@@ -131,7 +131,7 @@ async def _halt_of_all(settings: Settings, servers: Servers) -> Level | None:
     topic, levels = Topics(servers.prefix).control, Levels()
     for key, value in (await read_levels(client_options(settings, servers.kafka), topic)).items():
         levels.apply(topic, key, value)
-    return levels.halted(ALL)
+    return levels.mode(ALL)[1]
 
 
 async def _confirmations(servers: Servers, arms: list[str], mode: Mode) -> tuple[list[str], list[str]]:
