@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,8 +18,6 @@ from panda_streams.domain.risk.limits import (
 
 __all__ = ["InForce"]
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class InForce:
@@ -36,12 +33,7 @@ class InForce:
 
     @classmethod
     def of(cls, limits: LimitSet, overrides: Mapping[str, str], revision: int) -> InForce:
-        for key, value in overrides.items():
-            try:
-                limits = with_overrides(limits, {key: value})
-            except ValueError as error:
-                # `panda risk set` refuses such a one; it can only come from another version.
-                _log.error("ignoring the limit %s=%s: %s", key, value, error)
+        limits = with_overrides(limits, overrides)
         levels = {ACCOUNT: limits.account, **{strategy_level(name): own for name, own in limits.strategies.items()}}
         return cls(limits, revision, {level: own for level, own in levels.items() if _stops(own)})
 
