@@ -43,6 +43,7 @@ __all__ = [
     "Prices",
     "Rejected",
     "Signal",
+    "Silence",
     "Snapshot",
     "StageBeat",
     "Stopped",
@@ -245,6 +246,22 @@ class Prices(Value):
     """Event time of the beat, milliseconds since the epoch."""
     prices: dict[str, Decimal]
     """Instrument to its last price."""
+    producer: str
+    sequence: int
+
+
+class Silence(Value):
+    """No tick has come on a shard for longer than the account's limit while the market trades; or ticks come again."""
+
+    kind: Literal["silence"] = "silence"
+    world: str
+    namespace: str
+    silent: bool
+    """False: ticks come again, or the market has closed."""
+    since: int
+    """Event time of the last tick, milliseconds since the epoch."""
+    time: int
+    """Event time of the beat at which it was noticed, milliseconds since the epoch."""
     producer: str
     sequence: int
 
@@ -490,7 +507,7 @@ WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
     "signals.raw": (Signal, StageBeat),
     "signals.validated": (Validated, Adjusted, Flatten, StageBeat),
     "signals.rejected": (Rejected,),
-    "orders.updates": (OrderUpdate, Prices, DayEnd, StageBeat),
+    "orders.updates": (OrderUpdate, Prices, Silence, DayEnd, StageBeat),
     "orders.filled": (Filled, Booked),
     "marks": (Mark,),
     "portfolio.snapshots": (Snapshot,),
