@@ -143,6 +143,12 @@ class Desk:
         self._rising: list[tuple[int, int, str]] = []
         self._falling: list[tuple[int, int, str]] = []
         """Stop orders on the market, by trigger, the first one first reached."""
+        self._legs: dict[tuple[str, Role], str] = {}
+        """Working legs of brackets, by entry and role."""
+        self._reducing: dict[str, dict[str, None]] = {}
+        """Orders that only reduce, by strategy, oldest first."""
+        self._squaring: set[str] = set()
+        """Strategies whose position is being squared off."""
         self._due: list[tuple[int, str]] = []
         """When something happens to an order by itself."""
         self._square_off = NEVER
@@ -303,7 +309,7 @@ class Desk:
         at, self._square_off = self._square_off, NEVER
         changes: list[Change] = []
         for strategy_id, position in sorted(self.positions.items()):
-            if self._squaring(strategy_id):
+            if strategy_id in self._squaring:
                 continue
             due = self._square_off_of(position)
             if due > at:
@@ -319,9 +325,6 @@ class Desk:
             changes += self._decide(order, time)
         return changes
 
-    def _squaring(self, strategy_id: str) -> bool:
-        return any(o.role is Role.SQUARE_OFF and o.strategy_id == strategy_id for o in self.orders.values())
-
     def _square_off_of(self, position: Position) -> int:
         if position.product is not Product.MIS:
             return NEVER
@@ -331,7 +334,7 @@ class Desk:
         return max(session.square_off, position.since)
 
     def _plan_square_off(self, strategy_id: str) -> None:
-        if not self._squaring(strategy_id):
+        if strategy_id not in self._squaring:
             self._square_off = min(self._square_off, self._square_off_of(self.positions[strategy_id]))
 
     def _trading(self, time: int) -> bool:
@@ -482,9 +485,8 @@ class Desk:
 
     def _nothing_left(self, strategy_id: str, time: int) -> list[Change]:
         return [
-            self._end(order, OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
-            for order in list(self.orders.values())
-            if order.reduces and order.strategy_id == strategy_id
+            self._end(self.orders[name], OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
+            for name in list(self._reducing.get(strategy_id, ()))
         ]
 
     # Brackets
@@ -505,7 +507,8 @@ class Desk:
         return changes
 
     def _leg(self, parent: str, role: Role) -> Order | None:
-        return next((order for order in self.orders.values() if order.parent == parent and order.role is role), None)
+        name = self._legs.get((parent, role))
+        return self.orders[name] if name is not None else None
 
     def _new_leg(self, entry: Order, role: Role, price: Decimal, fill: Fill) -> list[Change]:
         takes_profit = role is Role.TARGET
@@ -593,6 +596,12 @@ class Desk:
         self._count += 1
         self.orders[order.order_id] = order
         self._number[order.order_id] = self._count
+        if order.reduces:
+            self._reducing.setdefault(order.strategy_id, {})[order.order_id] = None
+        if order.parent is not None:
+            self._legs[order.parent, order.role] = order.order_id
+        if order.role is Role.SQUARE_OFF:
+            self._squaring.add(order.strategy_id)
         if order.looked:
             self._put_on_market(order, self._count)
         else:
@@ -601,8 +610,11 @@ class Desk:
 
     def _plan(self, order: Order) -> None:
         for at in (order.cancel_at, order.expires_at, order.amendment.at if order.amendment else None):
-            if at is not None and (at, order.order_id) not in self._due:
-                insort(self._due, (at, order.order_id))
+            if at is not None:
+                due = (at, order.order_id)
+                found = bisect_left(self._due, due)
+                if found == len(self._due) or self._due[found] != due:
+                    self._due.insert(found, due)
 
     def _replace(self, order: Order) -> None:
         """Put an order's new form in the place of the old one, and into the lists where that belongs."""
@@ -622,6 +634,15 @@ class Desk:
         self.changed = True
         self._unlist(self.orders.pop(order.order_id))
         del self._number[order.order_id]
+        if order.reduces:
+            kept = self._reducing[order.strategy_id]
+            del kept[order.order_id]
+            if not kept:
+                del self._reducing[order.strategy_id]
+        if order.parent is not None:
+            del self._legs[order.parent, order.role]
+        if order.role is Role.SQUARE_OFF:
+            self._squaring.discard(order.strategy_id)
 
     def _unlist(self, order: Order) -> None:
         name, number, scale = order.order_id, self._number[order.order_id], self._instrument.decimals
