@@ -227,13 +227,12 @@ class Desk:
     def join(self, late: Desk, time: int) -> list[Change]:
         """Take over what is left on a desk of `late`, at the event time that this desk has come to."""
         self.changed = True
-        closed = self.positions.keys() - late.positions.keys()
         self.positions = late.positions
         for strategy_id in self.positions:
             self._plan_square_off(strategy_id)
         for order in late.orders.values():
             self._enter(order)
-        return [change for strategy_id in sorted(closed) for change in self._nothing_left(strategy_id, time)]
+        return [change for strategy_id in sorted(self._reducing) for change in self._nothing_left(strategy_id, time)]
 
     # What the log says
 
@@ -458,25 +457,28 @@ class Desk:
             self._leave(filled)
         else:
             self._replace(filled)
-        self._move(filled, fill)
+        closed = self._move(filled, fill)
         changes = [Change(filled, fill.time, fill)]
         if not filled.reduces:
             changes += self._grow_legs(filled, fill)
         elif filled.parent is not None:
             changes += self._shrink_sibling(filled, fill)
-        if fill.strategy_id not in self.positions:
+        if closed:
             changes += self._nothing_left(fill.strategy_id, fill.time)
         return changes
 
-    def _move(self, order: Order, fill: Fill) -> None:
+    def _move(self, order: Order, fill: Fill) -> bool:
+        """Move the position by a fill; True if that closed it, be it that one on the other side begins."""
         before = self.positions.get(fill.strategy_id)
         quantity = (before.quantity if before else 0) + order.signed * fill.quantity
         if not quantity:
             self.positions.pop(fill.strategy_id, None)
-            return
-        since = before.since if before and before.quantity * quantity > 0 else fill.time
+            return True
+        goes_on = before is not None and before.quantity * quantity > 0
+        since = before.since if before is not None and goes_on else fill.time
         self.positions[fill.strategy_id] = Position(quantity=quantity, product=fill.product, since=since)
         self._plan_square_off(fill.strategy_id)
+        return before is not None and not goes_on
 
     def _closable(self, order: Order) -> int:
         """How much of an order which only reduces can still do so."""
@@ -484,9 +486,11 @@ class Desk:
         return max(-position.quantity * order.signed, 0) if position else 0
 
     def _nothing_left(self, strategy_id: str, time: int) -> list[Change]:
+        """End a strategy's orders that could only close what it no longer holds."""
         return [
             self._end(self.orders[name], OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
             for name in list(self._reducing.get(strategy_id, ()))
+            if not self._closable(self.orders[name])
         ]
 
     # Brackets
