@@ -34,7 +34,8 @@ class Position(Value):
     quantity: int
     product: Product
     since: int
-    """Event time of the fill that opened it, milliseconds since the epoch."""
+    """Event time of the fill that opened it, milliseconds since the epoch; or after its last square-off, if that ended
+    without closing it."""
 
 
 class Change(NamedTuple):
@@ -78,14 +79,16 @@ class Exchange(Protocol):
 
 def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrument, exchange: Exchange) -> Order:
     """The order that a ticket of a validated signal is: it lives from the signal's cause plus latency on, and no
-    earlier than its verdict. `verdict_at` is event time."""
+    earlier than its verdict. `verdict_at` is event time. An intraday entry works until positions are squared off."""
     terms = signal.terms
+    entering = ticket.role is Role.ENTRY
     live_at = max(signal.cause.time + exchange.latency(ticket.order_id), verdict_at)
     session = exchange.session(instrument, live_at)
     expires_at = session.closes if session is not None else live_at
+    if session is not None and session.square_off is not None and entering and ticket.product is Product.MIS:
+        expires_at = session.square_off
     if terms.ttl_minutes is not None:
         expires_at = min(expires_at, live_at + 60_000 * terms.ttl_minutes)
-    entering = ticket.role is Role.ENTRY
     return Order(
         order_id=ticket.order_id,
         signal_id=signal.signal_id,
@@ -121,10 +124,13 @@ class Desk:
         exchange: Exchange,
         orders: Iterable[Order] = (),
         positions: Mapping[str, Position] | None = None,
+        *,
+        squares_off: bool = True,
     ) -> None:
         self._namespace = namespace
         self._instrument = instrument
         self._exchange = exchange
+        self._squares_off = squares_off
         self.orders: dict[str, Order] = {}
         """Working orders by id, oldest first."""
         self.positions: dict[str, Position] = dict(positions or {})
@@ -221,8 +227,11 @@ class Desk:
         return changes
 
     def late(self) -> Desk:
-        """A desk with the same positions and no order, for an order that must meet ticks which have passed."""
-        return Desk(self._namespace, self._instrument, self._exchange, (), self.positions)
+        """A desk with the same positions and no order, for an order that must meet ticks which have passed.
+
+        It squares nothing off: this desk does, now or once they are joined.
+        """
+        return Desk(self._namespace, self._instrument, self._exchange, (), self.positions, squares_off=False)
 
     def join(self, late: Desk, time: int) -> list[Change]:
         """Take over what is left on a desk of `late`, at the event time that this desk has come to."""
@@ -274,7 +283,7 @@ class Desk:
         changes: list[Change] = []
         while (self._due and self._due[0][0] <= time) or self._square_off <= time:
             if self._square_off <= (self._due[0][0] if self._due else NEVER):
-                changes += self._close_intraday(time, place)
+                changes += self._close_intraday(place)
                 continue
             at, name = self._due.pop(0)
             order = self.orders.get(name)
@@ -283,8 +292,7 @@ class Desk:
             if order.cancel_at == at:
                 changes.append(self._end(order, OrderEvent.CANCEL, at, Reason.CANCELLED_BY_STRATEGY))
             elif order.expires_at == at:
-                reason = Reason.TTL_ENDED if order.validity is Validity.TTL else Reason.DAY_ENDED
-                changes.append(self._end(order, OrderEvent.EXPIRE, at, reason))
+                changes.append(self._end(order, OrderEvent.EXPIRE, at, self._why_expired(order, at)))
             elif order.amendment is not None and order.amendment.at == at:
                 changes.append(self._amend(order, order.amendment))
         return changes
@@ -303,8 +311,20 @@ class Desk:
         self._replace(amended)
         return Change(amended, amendment.at, reason=Reason.MODIFIED_BY_STRATEGY)
 
-    def _close_intraday(self, time: int, place: Place) -> list[Change]:
-        """Close what has to be closed before the session ends: entries first, then positions at the market."""
+    def _why_expired(self, order: Order, at: int) -> Reason:
+        session = self._exchange.session(self._instrument, at)
+        if session is None or at == session.closes:
+            return Reason.DAY_ENDED
+        if at == session.square_off and order.product is Product.MIS and not order.reduces:
+            return Reason.SQUARED_OFF
+        return Reason.TTL_ENDED if order.validity is Validity.TTL else Reason.DAY_ENDED
+
+    def _close_intraday(self, place: Place) -> list[Change]:
+        """Close at the market what has to be closed before the session ends.
+
+        An order for it is caused at the moment itself and lives from then plus latency on, whenever the first tick or
+        beat after it comes.
+        """
         at, self._square_off = self._square_off, NEVER
         changes: list[Change] = []
         for strategy_id, position in sorted(self.positions.items()):
@@ -314,14 +334,8 @@ class Desk:
             if due > at:
                 self._square_off = min(self._square_off, due)
                 continue
-            changes += [
-                self._end(order, OrderEvent.CANCEL, time, Reason.SQUARED_OFF)
-                for order in list(self.orders.values())
-                if order.strategy_id == strategy_id and not order.reduces
-            ]
-            cause = place.ref(-1, time)
-            order = self._own_order(strategy_id, position, Role.SQUARE_OFF, cause, f"{at}/{place.offset}")
-            changes += self._decide(order, time)
+            order = self._own_order(strategy_id, position, Role.SQUARE_OFF, place.ref(-1, at), f"{at}/{place.offset}")
+            changes += self._decide(order, at)
         return changes
 
     def _square_off_of(self, position: Position) -> int:
@@ -333,7 +347,7 @@ class Desk:
         return max(session.square_off, position.since)
 
     def _plan_square_off(self, strategy_id: str) -> None:
-        if strategy_id not in self._squaring:
+        if self._squares_off and strategy_id not in self._squaring:
             self._square_off = min(self._square_off, self._square_off_of(self.positions[strategy_id]))
 
     def _trading(self, time: int) -> bool:
@@ -583,6 +597,8 @@ class Desk:
         session = self._exchange.session(self._instrument, order.live_at)
         if session is None or not session.opens <= order.live_at < session.closes:
             return Reason.MARKET_CLOSED
+        if order.expires_at is not None and order.expires_at <= order.live_at:
+            return Reason.MARKET_CLOSED
         lower, upper = self._instrument.lower_circuit, self._instrument.upper_circuit
         for price in (order.price, order.trigger):
             if price is not None and ((lower and price < lower) or (upper and price > upper)):
@@ -632,6 +648,10 @@ class Desk:
     def _end(self, order: Order, event: OrderEvent, time: int, reason: Reason) -> Change:
         ended = advance(order, event)
         self._leave(ended)
+        held = self.positions.get(order.strategy_id)
+        if order.role is Role.SQUARE_OFF and held is not None:
+            self.positions[order.strategy_id] = held.model_copy(update={"since": time + 1})
+            self._plan_square_off(order.strategy_id)
         return Change(ended, time, reason=reason)
 
     def _leave(self, order: Order) -> None:
