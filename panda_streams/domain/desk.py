@@ -110,6 +110,11 @@ def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrume
     )
 
 
+def _way(order: Order) -> tuple[Decimal | None, Decimal | None, int, bool]:
+    """What decides where an order waits; once it is another, the order arrives anew."""
+    return order.price, order.trigger, order.live_at, order.looked
+
+
 class Desk:
     """Working orders and positions in one instrument.
 
@@ -187,15 +192,17 @@ class Desk:
                 self._replace(order.model_copy(update={"cancel_at": at}))
 
     def modify(self, strategy_id: str, side: Side, at: int, price: Decimal | None, trigger: Decimal | None) -> None:
-        """Give a strategy's working orders on a side other prices, as far as they have such; it acts at `at`."""
+        """Give a strategy's working orders on a side other prices, as far as they have such; it acts at `at`, and not
+        before what was asked for earlier."""
         for order in self._of_signals(strategy_id, side):
+            asked = order.amendments
             amendment = Amendment(
-                at=at,
+                at=max(at, asked[-1].at) if asked else at,
                 price=price if order.price is not None else None,
                 trigger=trigger if order.state is OrderState.TRIGGER_PENDING else None,
             )
             if amendment.price is not None or amendment.trigger is not None:
-                self._replace(order.model_copy(update={"amendment": amendment}))
+                self._replace(order.model_copy(update={"amendments": (*asked, amendment)}))
 
     def expire(self, before: int, time: int, reason: Reason) -> list[Change]:
         """End the working orders that were caused before an offset of the tick log."""
@@ -293,17 +300,18 @@ class Desk:
                 changes.append(self._end(order, OrderEvent.CANCEL, at, Reason.CANCELLED_BY_STRATEGY))
             elif order.expires_at == at:
                 changes.append(self._end(order, OrderEvent.EXPIRE, at, self._why_expired(order, at)))
-            elif order.amendment is not None and order.amendment.at == at:
-                changes.append(self._amend(order, order.amendment))
+            elif order.amendments and order.amendments[0].at == at:
+                changes.append(self._amend(order))
         return changes
 
-    def _amend(self, order: Order, amendment: Amendment) -> Change:
+    def _amend(self, order: Order) -> Change:
+        amendment, *later = order.amendments
         amended = advance(
             order,
             OrderEvent.MODIFY,
             price=amendment.price or order.price,
             trigger=amendment.trigger or order.trigger,
-            amendment=None,
+            amendments=tuple(later),
             queue=None,
             looked=False,
             live_at=amendment.at,
@@ -629,7 +637,7 @@ class Desk:
         self._plan(order)
 
     def _plan(self, order: Order) -> None:
-        for at in (order.cancel_at, order.expires_at, order.amendment.at if order.amendment else None):
+        for at in (order.cancel_at, order.expires_at, order.amendments[0].at if order.amendments else None):
             if at is not None:
                 due = (at, order.order_id)
                 found = bisect_left(self._due, due)
@@ -640,7 +648,7 @@ class Desk:
         """Put an order's new form in the place of the old one, and into the lists where that belongs."""
         self.changed = True
         before, self.orders[order.order_id] = self.orders[order.order_id], order
-        if (before.price, before.trigger, before.live_at) != (order.price, order.trigger, order.live_at):
+        if _way(before) != _way(order):
             self._unlist(before)
             insort(self._awaited, (order.live_at, self._number[order.order_id], order.order_id))
         self._plan(order)

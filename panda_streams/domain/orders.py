@@ -163,7 +163,8 @@ class Order(Value):
     """True once it has looked at the market: what crosses it at the first look is taken, afterwards it waits."""
     queue: int | None = None
     """Shares before it at its limit price, where the order book showed them when it arrived."""
-    amendment: Amendment | None = None
+    amendments: tuple[Amendment, ...] = ()
+    """Changes of its prices that were asked for and have not acted yet, the first one first."""
     cancel_at: int | None = None
     """Event time at which a cancellation that was asked for acts."""
 
