@@ -314,7 +314,7 @@ class Desk:
             amendments=tuple(later),
             queue=None,
             looked=False,
-            live_at=amendment.at,
+            live_at=max(order.live_at, amendment.at),
         )
         self._replace(amended)
         return Change(amended, amendment.at, reason=Reason.MODIFIED_BY_STRATEGY)

@@ -530,3 +530,12 @@ def test_a_modification_that_changes_no_price_lets_an_order_arrive_anew_reloaded
         floor.reload()
 
     assert fills(floor.tick(9_900, 2)) == [("order", 10, "99.00")]
+
+
+def test_a_modification_that_overtakes_its_order_lets_it_arrive_no_earlier() -> None:
+    floor = Floor()
+    floor.place(an_order(limit="100", live_at=900))
+    floor.desk.modify("Momentum", BUY, T0 + 300, Decimal(101), None)
+
+    assert [change.reason for change in floor.tick(10_000, 899)] == [Reason.MODIFIED_BY_STRATEGY]
+    assert fills(floor.tick(10_000, 900)) == [("order", 10, "100.00")]
