@@ -40,6 +40,9 @@ class Levels:
         self._levels: dict[bytes, Level] = {}
         self.revision = 0
         """Counts the changes."""
+        self._modes: dict[str, tuple[Mode, Level | None]] = {}
+        self._modes_of = -1
+        """The revision that these were found in: execution asks at every tick."""
 
     def apply(self, topic: str, key: bytes, value: bytes) -> None:
         """Take in a record of a control topic; one that cannot be read leaves the level as it was, and says so."""
@@ -53,13 +56,23 @@ class Levels:
         self._levels[key] = level
         self.revision += 1
 
-    def halted(self, namespace: str) -> Level | None:
-        """The level that halts an arm, if one does: its own or that of all arms."""
+    def mode(self, namespace: str) -> tuple[Mode, Level | None]:
+        """The mode that operators have set an arm to, the stricter of its own and that of all arms; and the level that
+        says so, None for ACTIVE."""
+        if self._modes_of != self.revision:
+            self._modes, self._modes_of = {}, self.revision
+        known = self._modes.get(namespace)
+        if known is None:
+            known = self._modes[namespace] = self._mode(namespace)
+        return known
+
+    def _mode(self, namespace: str) -> tuple[Mode, Level | None]:
+        found: tuple[Mode, Level | None] = (Mode.ACTIVE, None)
         for scope in (namespace, ALL):
             level = self._levels.get(level_key(scope, MODE))
-            if level is not None and level.value != Mode.ACTIVE:
-                return level
-        return None
+            if level is not None and (mode := _mode(level.value)).rank > found[0].rank:
+                found = mode, level
+        return found
 
     def paused(self, strategy_id: str) -> Level | None:
         """The level that pauses a strategy, if one does."""
@@ -77,3 +90,11 @@ class Levels:
             for level in self._levels.values()
             if level.scope == namespace and level.setting.startswith(_LIMIT) and level.value != UNSET
         }
+
+
+def _mode(value: str) -> Mode:
+    """A mode as it stands in a level; one that this version does not know forbids all that a halt does."""
+    try:
+        return Mode(value)
+    except ValueError:
+        return Mode.HALTED

@@ -44,6 +44,9 @@ class AccountConfig(Value):
     """True lets it open short positions, of shares under MIS alone."""
     btst: StrictBool = False
     """True lets it sell shares that were bought for delivery the day before and have not been delivered."""
+    market_protection: Decimal | None = Field(None, ge=-1, le=100)
+    """Of orders at the market with real money: the furthest from the last price, in per cent; -1 leaves it to the
+    broker. Without it such orders are refused."""
     protection: Protection = Protection()
     """Exits that the arm makes by itself, for each position: they work when the brain is down."""
     max_quote_age_s: int = Field(60, gt=0)

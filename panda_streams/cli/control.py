@@ -108,7 +108,7 @@ def _set_strategy(strategy_id: str, state: str, reason: str) -> None:
 
 
 async def _halt_of_all(settings: Settings, servers: Servers) -> Level | None:
-    return (await levels_in_force(settings, servers, Topics(servers.prefix).control)).halted(ALL)
+    return (await levels_in_force(settings, servers, Topics(servers.prefix).control)).mode(ALL)[1]
 
 
 async def _confirmations(servers: Servers, arms: list[str], mode: Mode) -> tuple[list[str], list[str]]:
