@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from panda_streams.brokers.port import registered_brokers
-from panda_streams.domain.risk.limits import Breach, Limits, LimitSet, OrderLimits, TotalLimits
+from panda_streams.domain.risk.limits import Limits, LimitSet, OrderLimits, TotalLimits
+from panda_streams.domain.risk.modes import Mode
 from panda_streams.errors import BadInput
 from panda_streams.instrument_files import load_instruments
 from panda_streams.limit_files import check_override, load_limits, read_limits, schema
@@ -49,8 +50,8 @@ def test_the_example_of_the_docs_is_in_force_as_it_is_explained(tmp_path):
     assert limits.resolve(MOMENTUM, "NSE:INFY").order.max_order_notional == 100_000
     assert limits.resolve("another", "NSE:INFY").order.max_order_notional == 500_000
     assert limits.of(f"strategy:{MOMENTUM}").max_daily_loss == 10_000
-    assert limits.of(f"strategy:{MOMENTUM}").after_breach is Breach.REDUCING
-    assert (limits.account.max_daily_loss, limits.account.after_breach) == (25_000, Breach.HALTED)
+    assert limits.of(f"strategy:{MOMENTUM}").after_breach is Mode.REDUCING
+    assert (limits.account.max_daily_loss, limits.account.after_breach) == (25_000, Mode.HALTED)
 
 
 @pytest.mark.parametrize(("of_the_file", "in_force"), [(400, 400), (4000, 1000)])

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.values import Value
 
 __all__ = [
     "ACCOUNT",
     "NONE",
-    "Breach",
     "LimitSet",
     "Limits",
     "OrderLimits",
@@ -35,15 +34,6 @@ NONE = "none"
 """Text of a limit that is taken away."""
 
 _STRATEGY, _INSTRUMENT = "strategy:", "instrument:"
-
-
-class Breach(StrEnum):
-    """What becomes of a level once it has lost too much, or its market cannot be trusted; the strictest first."""
-
-    HALTED = "HALTED"
-    """No signal passes; what protects positions goes on."""
-    REDUCING = "REDUCING"
-    """Exits alone pass: nothing is opened or added to."""
 
 
 class OrderLimits(Value):
@@ -105,13 +95,13 @@ class TotalLimits(Value):
     alone."""
     feed_stale_s: Decimal | None = Field(None, gt=0, decimal_places=3)
     """Most seconds of trading hours without a tick of anything; above it `on_breach` is done. Of the account alone."""
-    on_breach: Breach | None = None
-    """What becomes of this level, and of it alone; unset: HALTED. Not of an instrument."""
+    on_breach: Literal["HALTED", "REDUCING"] | None = None
+    """Mode into which this level, and it alone, then puts itself; unset: HALTED. Not of an instrument."""
 
     @property
-    def after_breach(self) -> Breach:
+    def after_breach(self) -> Mode:
         """`on_breach`, or what holds where it is unset."""
-        return self.on_breach or Breach.HALTED
+        return Mode(self.on_breach or Mode.HALTED)
 
 
 class Limits(TotalLimits, OrderLimits):
@@ -147,8 +137,8 @@ def _tightest(kind: type[OrderLimits | TotalLimits], *levels: Limits) -> dict[st
 
 def _rank(field: str, value: Any) -> Any:
     """The tighter a limit, the lower it ranks."""
-    if isinstance(value, Breach):
-        return list(Breach).index(value)
+    if field == "on_breach":
+        return -Mode(value).rank
     return -value if field in _LARGEST else value
 
 
