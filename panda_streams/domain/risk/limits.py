@@ -84,19 +84,20 @@ class TotalLimits(Value):
     max_net_exposure: Decimal | None = Field(None, ge=0)
     """Most rupees in positions, long ones less short ones, to either side."""
     max_daily_loss: Decimal | None = Field(None, gt=0)
-    """Most rupees lost since the trading day began, open positions and charges included; above it `on_breach` is done.
+    """Most rupees lost since the trading day began, open positions and charges included; above it the level stops itself.
     Not of an instrument."""
     max_drawdown: Decimal | None = Field(None, gt=0)
-    """Most rupees below the highest equity so far; above it `on_breach` is done. Not of an instrument."""
+    """Most rupees below the highest equity so far; above it the level stops itself. Not of an instrument."""
     max_rejections_per_day: int | None = Field(None, ge=0)
-    """Most orders that the market rejects on a trading day; above it `on_breach` is done. Not of an instrument."""
+    """Most orders that the market rejects on a trading day; above it the level stops itself. Not of an instrument."""
     max_unknown_orders: int | None = Field(None, ge=0)
-    """Most orders of which it is not known whether the broker has them; above it `on_breach` is done. Of the account
-    alone."""
+    """Most orders of which it is not known whether the broker has them; above it the account stops itself. Of the
+    account alone."""
     feed_stale_s: Decimal | None = Field(None, gt=0, decimal_places=3)
-    """Most seconds of trading hours without a tick of anything; above it `on_breach` is done. Of the account alone."""
+    """Most seconds of trading hours without a tick of anything; above it the account stops itself. Of the account
+    alone."""
     on_breach: Literal["HALTED", "REDUCING"] | None = None
-    """Mode into which this level, and it alone, then puts itself; unset: HALTED. Not of an instrument."""
+    """Mode into which a level that stops itself puts itself, and itself alone; unset: HALTED. Not of an instrument."""
 
     @property
     def after_breach(self) -> Mode:

@@ -146,10 +146,7 @@ def test_a_level_on_its_own_has_its_own_totals():
     assert limits.of(ACCOUNT).max_daily_loss == 25_000
     assert limits.of(strategy_level("A")).max_daily_loss == 40_000
     assert limits.of(strategy_level("B")) == limits.of(instrument_level(INFY)) == Limits()
-    assert (limits.of(strategy_level("A")).after_breach, limits.of(ACCOUNT).after_breach) == (
-        Mode.REDUCING,
-        Mode.HALTED,
-    )
+    assert [limits.of(level).after_breach for level in (strategy_level("A"), ACCOUNT)] == [Mode.REDUCING, Mode.HALTED]
 
 
 def test_the_widest_of_equal_levels_is_named():
