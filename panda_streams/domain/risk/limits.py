@@ -84,8 +84,8 @@ class TotalLimits(Value):
     max_net_exposure: Decimal | None = Field(None, ge=0)
     """Most rupees in positions, long ones less short ones, to either side."""
     max_daily_loss: Decimal | None = Field(None, gt=0)
-    """Most rupees lost since the trading day began, open positions and charges included; above it the level stops itself.
-    Not of an instrument."""
+    """Most rupees lost since the trading day began, open positions and charges included; above it the level stops
+    itself. Not of an instrument."""
     max_drawdown: Decimal | None = Field(None, gt=0)
     """Most rupees below the highest equity so far; above it the level stops itself. Not of an instrument."""
     max_rejections_per_day: int | None = Field(None, ge=0)
