@@ -240,6 +240,9 @@ class RiskAgent(Agent):
         account = known.accounts.get(context.namespace) if known is not None else None
         if action.world != context.world:
             done = Done(row.account, (), f"it is for the world {action.world}, this is {context.world}", done=False)
+        elif action.strategy_id is not None and account is None and action.strategy_id not in row.account.books:
+            detail = f"{action.strategy_id} has neither an account nor a book here: name one that has"
+            done = Done(row.account, (), detail, done=False)
         elif action.instrument is not None and action.instrument not in context.instruments:
             done = Done(row.account, (), f"{action.instrument} is not in the list of instruments", done=False)
         else:
