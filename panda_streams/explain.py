@@ -199,7 +199,7 @@ def _life(facts: Facts, again: Rerun | None, instrument: Instrument, market: Pap
         yield Line(part=Part.WAIT, time=None, text=text)
     last = facts.last
     if not last.state.terminal:
-        yield Line(part=Part.END, time=last.time, text=f"it is working: {last.filled} of {last.quantity} filled")
+        yield Line(part=Part.END, time=None, text=f"it is working: {last.filled} of {last.quantity} filled")
     elif last.state is not OrderState.FILLED:
         yield Line(part=Part.END, time=last.time, text=f"{last.state}: {_why(last)}")
 
@@ -210,7 +210,8 @@ def _why(update: OrderUpdate) -> str:
 
 def _taken(order: Order, market: PaperMarket) -> Line:
     wait = market.latency(order.order_id)
-    details = [f"latency {wait} ms: {market.latency_ms} ms, and {wait - market.latency_ms} ms drawn from its id"]
+    drawn = f": {market.latency_ms} ms, and {wait - market.latency_ms} ms drawn from its id"
+    details = [f"latency {wait} ms{drawn if market.latency_spread_ms else ''}"]
     if order.expires_at is not None:
         details.append(f"works until {clock(order.expires_at)}")
     text = f"on its way: the market can fill it from {clock(order.live_at)} on, by a tick after its cause"
