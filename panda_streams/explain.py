@@ -66,6 +66,11 @@ WORDS: dict[Reason, str] = {
     Reason.ENTRY_FILLED: "its entry was filled further, and it grew with it",
     Reason.OTHER_LEG_FILLED: "the other leg of the bracket was filled",
     Reason.POSITION_CLOSED: "nothing was left that it could close",
+    Reason.STOP_LOSS: "the price moved against the position by as much as its protection allows",
+    Reason.TRAILING_STOP: "the price came back from its best by as much as the position's protection allows",
+    Reason.TAKE_PROFIT: "the price moved with the position by as much as its protection asks for",
+    Reason.TIME_EXIT: "the position was held for as long as its protection allows",
+    Reason.FLATTENED: "an operator ended all orders",
     Reason.SQUARED_OFF: "its strategy's intraday position was squared off",
     Reason.DAY_ENDED: "no order may work any longer that day",
     Reason.TTL_ENDED: "the minutes that its strategy gave it were over",
@@ -134,6 +139,10 @@ def _decided(facts: Facts, instrument: Instrument) -> Iterator[Line]:
     elif first.role is Role.SQUARE_OFF:
         text = f"the position under {first.product} must be closed before the session ends"
         yield Line(part=Part.CAUSE, time=first.time, text=text)
+    elif first.role is Role.PROTECTION:
+        yield Line(part=Part.CAUSE, time=first.time, text=f"the arm protects the position: {_why(first)}")
+    elif first.role is Role.FLATTEN:
+        yield Line(part=Part.CAUSE, time=first.time, text="an operator closed all positions of the account")
     elif first.parent is not None:
         text = f"the entry {first.parent} was filled: this leg of its bracket closes what was filled"
         yield Line(part=Part.CAUSE, time=first.time, text=text)

@@ -102,7 +102,8 @@ def began(facts: Facts, moments: Sequence[Moment], instrument: Instrument, excha
     if first.role is Role.SETTLEMENT or first.reason in (Reason.TICKS_GONE, Reason.INSTRUMENT_UNKNOWN):
         return None
     if first.parent is not None or first.signal_id is None:
-        cause = _filled_entry(facts) if first.parent is not None else _square_off(facts, moments, instrument, exchange)
+        leg = first.parent is not None
+        cause = _filled_entry(facts) if leg else _decided_at(facts, moments, instrument, exchange)
         return None if cause is None else _own_order(first, cause, exchange)
     if facts.validated is None:
         return None
@@ -125,17 +126,27 @@ def _filled_entry(facts: Facts) -> TickRef | None:
     return None
 
 
-def _square_off(facts: Facts, moments: Iterable[Moment], instrument: Instrument, exchange: Exchange) -> TickRef | None:
-    """The record of the tick log at which a position was squared off: its offset is in the order's id."""
+def _decided_at(facts: Facts, moments: Sequence[Moment], instrument: Instrument, exchange: Exchange) -> TickRef | None:
+    """The place in the tick log at which the arm decided an order by itself: its id is derived from that."""
     first = facts.first
-    session = exchange.session(instrument, first.time)
-    due = {fill.time for _, fill in facts.fills} | {session.square_off if session is not None else None}
-    for moment in moments:
-        if moment.time == first.time:
-            for at in due:
-                cause = f"{first.strategy_id}/{first.instrument}/{at}/{moment.place.offset}"
-                if order_id(first.namespace, cause, first.role) == first.order_id:
-                    return moment.place.ref(-1, moment.time)
+    then = [moment for moment in moments if moment.time == first.time]
+    if first.role is Role.FLATTEN:
+        # Its id comes from the operator's action: it acted after all that the shard had met by then.
+        passed = [moment for moment in moments if moment.time <= first.time]
+        return passed[-1].place.ref(2**31, first.time) if passed else None
+    for moment in then:
+        offset, row = moment.place.offset, -1
+        if first.role is Role.SQUARE_OFF:
+            session = exchange.session(instrument, first.time)
+            due = {fill.time for _, fill in facts.fills} | {session.square_off if session is not None else None}
+            causes = [f"{at}/{offset}" for at in due]
+        else:
+            row = moment.tick.row if moment.tick is not None and first.reason is not Reason.TIME_EXIT else -1
+            causes = [f"{first.reason}/{offset}/{row}"]
+        for cause in causes:
+            name = f"{first.strategy_id}/{first.instrument}/{cause}"
+            if order_id(first.namespace, name, first.role) == first.order_id:
+                return moment.place.ref(row, moment.time)
     return None
 
 
@@ -211,7 +222,7 @@ class _Again:
         order, first = self._result.order, self._facts.first
         if order.signal_id is None or order.parent is not None:
             event = OrderEvent.ARM if order.order_type is OrderType.SL_M else OrderEvent.OPEN
-            return [Change(advance(order, event), first.time)]
+            return [Change(advance(order, event), first.time, None, first.reason)]
         if first.reason not in _COMPUTED:
             return [_followed(order, first)]
         return self._desk(order, self._position(None)).place(order, first.time)
@@ -275,7 +286,7 @@ class _Again:
     def _desk(self, order: Order, held: int, *orders: Order) -> Desk:
         """A desk with the order alone, and with its strategy's position where that bounds it."""
         # Under NRML the desk leaves a position alone: what was squared off is told by the log.
-        position = Position(quantity=held, product=Product.NRML, since=0)
+        position = Position(quantity=held, product=Product.NRML, since=0, cost=Decimal(0), best=0)
         positions = {order.strategy_id: position} if held and order.reduces else {}
         return Desk(self._facts.first.namespace, self._instrument, self._exchange, orders, positions)
 
