@@ -132,7 +132,8 @@ def _decided_at(facts: Facts, moments: Sequence[Moment], instrument: Instrument,
     then = [moment for moment in moments if moment.time == first.time]
     if first.role is Role.FLATTEN:
         # Its id comes from the operator's action: it acted after all that the shard had met by then.
-        passed = [moment for moment in moments if moment.time <= first.time]
+        filled = min((update.fill.tick.offset for update in facts.updates if update.fill is not None), default=_ALWAYS)
+        passed = [moment for moment in moments if moment.time <= first.time and moment.place.offset < filled]
         return passed[-1].place.ref(2**31, first.time) if passed else None
     for moment in then:
         offset, row = moment.place.offset, -1
@@ -296,7 +297,9 @@ class _Again:
         if not self._facts.complete:
             return -order.signed * order.remaining
         began = self._facts.first.sequence
-        until = self._next.sequence if self._next is not None else _ALWAYS
+        # All orders that are triggered at a tick are, before any of them takes its turn.
+        later = (one.sequence for one in self._facts.updates[self._said :] if one.reason is not Reason.TRIGGERED)
+        until = next(later, _ALWAYS)
         here = (-1, -1)
         if moment is not None:
             here = (moment.place.offset, moment.tick.row if moment.tick is not None else _ALWAYS)

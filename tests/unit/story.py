@@ -12,6 +12,7 @@ from panda_streams.domain.desk import Change, Desk, Place, accept
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Fill, Product, Role, Ticket, order_id
+from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Intent, Side, Signal, Terms
 from panda_streams.domain.ticks import Depth, DepthLevel, traded_since
 from panda_streams.events import OrderUpdate, Validated
@@ -60,12 +61,18 @@ class Story:
     """What execution says of one instrument; `say` a strategy's signals by the tick that causes them, then `run`."""
 
     def __init__(
-        self, moments: list[Moment], trader: PaperTrader | None = None, product: Product = Product.MIS
+        self,
+        moments: list[Moment],
+        trader: PaperTrader | None = None,
+        product: Product = Product.MIS,
+        protection: Protection | None = None,
     ) -> None:
         self.moments = moments
         self.trader = trader or a_trader()
         self.updates: list[OrderUpdate] = []
         self._product = product
+        self._protection = protection
+        self._flattened: int | None = None
         self._verdicts: list[Validated] = []
 
     def say(self, at: int, intent: Intent, *, quantity: int = 10, terms: Terms | None = None) -> None:
@@ -97,13 +104,15 @@ class Story:
             )
         )
 
+    def flatten(self, at: int) -> None:
+        """Close everything after the tick of a number, as an operator would."""
+        self._flattened = at
+
     def run(self) -> None:
         """Let the desk meet everything: a verdict before the ticks of its time, as on the replay clock."""
-        desk, waiting, volume = (
-            Desk("paper", INSTRUMENT, self.trader),
-            sorted(self._verdicts, key=lambda v: v.time),
-            None,
-        )
+        protections = {"Momentum": self._protection} if self._protection is not None else {}
+        desk, volume = Desk("paper", INSTRUMENT, self.trader, protections=protections), None
+        waiting = sorted(self._verdicts, key=lambda verdict: verdict.time)
         for moment in self.moments:
             while waiting and waiting[0].time <= moment.time:
                 self._judged(desk, waiting.pop(0))
@@ -111,6 +120,8 @@ class Story:
             traded, volume = traded_since(volume, moment.tick.volume), moment.tick.volume
             depth = moment.depth
             self._said(desk.meet(moment.tick, moment.place, lambda _, depth=depth: depth, traded))
+            if moment.tick.row == self._flattened:
+                self._said(desk.flatten("action", moment.place.ref(2**31, moment.time), moment.time))
 
     def _judged(self, desk: Desk, verdict: Validated) -> None:
         signal = verdict.signal

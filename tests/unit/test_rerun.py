@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from panda_streams.domain.matching import QueueModel
 from panda_streams.domain.orders import OrderState, Product, Reason, Role
+from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Intent, OrderType, Terms, Validity
 from panda_streams.events import OrderUpdate
 from panda_streams.rerun import Facts, Moment, Rerun, began, rerun
@@ -19,6 +20,13 @@ from tests.unit.story import INSTRUMENT, Story, a_trader, moments_of
 
 DAY = Terms(order_type=OrderType.LIMIT, price=Decimal("1400"))
 BRACKET = Terms(target=Decimal("1402"), stop=Decimal("1398"))
+
+PROTECTIONS = [
+    Protection(stop_loss=Decimal("0.001")),
+    Protection(trailing_stop=Decimal("0.001")),
+    Protection(target=Decimal("0.002")),
+    Protection(time_exit_minutes=1),
+]
 
 
 def again(story: Story, updates: Sequence[OrderUpdate], *, complete: bool = True) -> Rerun:
@@ -76,6 +84,17 @@ def test_a_square_off_is_found_by_its_id_and_run_again() -> None:
     assert_all_the_same(story)
 
 
+def test_a_position_that_grows_between_an_exits_trigger_and_its_turn_bounds_it_as_it_did_then() -> None:
+    story = Story(moments_of([1396, 1396, 1396, 1396, 1396]), a_trader(latency_ms=0))
+    story.say(0, Intent.ENTRY, quantity=10)
+    story.say(2, Intent.ENTRY, quantity=10)
+    story.say(2, Intent.EXIT, quantity=45, terms=Terms(order_type=OrderType.SL_M, trigger=Decimal("1400.50")))
+    story.run()
+
+    assert [update.fill.quantity for update in story.orders()[2] if update.fill is not None] == [20]
+    assert_all_the_same(story)
+
+
 def test_an_order_outside_of_the_session_is_refused_again() -> None:
     story = Story(moments_of([1400, 1400], begin=T0 - 3_600_000))
     story.say(0, Intent.ENTRY, quantity=10)
@@ -130,6 +149,27 @@ def test_an_exit_whose_position_is_older_than_the_log_is_not_bounded_by_it() -> 
     assert again(story, updates).difference != ""
 
 
+@pytest.mark.parametrize("protection", PROTECTIONS)
+def test_an_exit_that_the_arm_decides_is_found_by_its_id_and_run_again(protection: Protection) -> None:
+    prices = [1400, 1400, 1404, 1404, 1390, 1390, 1390]
+    story = Story(moments_of(prices, 20_000), protection=protection)
+    story.say(0, Intent.ENTRY, quantity=10)
+    story.run()
+
+    assert [updates[0].role for updates in story.orders()] == [Role.ENTRY, Role.PROTECTION]
+    assert_all_the_same(story)
+
+
+def test_a_flattened_order_and_what_closes_its_position_are_run_again() -> None:
+    story = Story(moments_of([1400, 1400, 1400, 1400]))
+    story.say(0, Intent.ENTRY, quantity=10, terms=BRACKET)
+    story.flatten(1)
+    story.run()
+
+    assert story.orders()[-1][0].role is Role.FLATTEN
+    assert_all_the_same(story)
+
+
 _prices = st.lists(st.integers(13_960, 14_040), min_size=6, max_size=40)
 _terms = st.sampled_from(
     [
@@ -166,6 +206,8 @@ _orders = st.lists(
     step_ms=st.sampled_from([0, 400, 1000, 60_000]),
     before_close=st.integers(1, 400),
     product=st.sampled_from([Product.MIS, Product.CNC]),
+    protection=st.sampled_from([None, *PROTECTIONS]),
+    flattened=st.none() | st.integers(0, 30),
 )
 def test_every_order_of_any_day_is_the_same_again(
     prices: list[int],
@@ -177,12 +219,16 @@ def test_every_order_of_any_day_is_the_same_again(
     step_ms: int,
     before_close: int,
     product: Product,
+    protection: Protection | None,
+    flattened: int | None,
 ) -> None:
     counts = [7 * number * number for number in range(len(prices))] if volumes else None
     begin = T0 + (375 - before_close) * 60_000
     shown = [Decimal(price) / 10 for price in prices]
     moments: list[Moment] = moments_of(shown, step_ms, begin=begin, volumes=counts, books=books)
-    story = Story(moments, a_trader(queue=queue, latency_ms=latency_ms), product)
+    story = Story(moments, a_trader(queue=queue, latency_ms=latency_ms), product, protection)
+    if flattened is not None:
+        story.flatten(flattened)
     for at, intent, quantity, terms in orders:
         story.say(at % len(prices), intent, quantity=quantity, terms=terms)
     story.run()
