@@ -22,10 +22,10 @@ from panda_streams.codec import encode
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Product
+from panda_streams.domain.risk.account import worth
 from panda_streams.domain.risk.limits import ACCOUNT, strategy_level
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.risk.rules import Allowance
-from panda_streams.domain.risk.watch import equity
 from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.signals import Signal
 from panda_streams.errors import BadEvent
@@ -194,7 +194,7 @@ class RiskAgent(Agent):
     @staticmethod
     def _worth(row: RiskRow) -> dict[str, str]:
         """The account's equity, and what it has won or lost since the day began."""
-        worth = {name: equity(book, row.account.prices) for name, book in row.account.books.items()}
-        start = {name: row.day.start.get(name, worth[name]) for name in worth}
-        total = sum(worth.values(), Decimal(0))
+        now = {name: worth(book, row.account.prices).equity for name, book in row.account.books.items()}
+        start = {name: row.day.start.get(name, now[name]) for name in now}
+        total = sum(now.values(), Decimal(0))
         return {"equity": f"{total:f}", "profit": f"{total - sum(start.values(), Decimal(0)):f}"}

@@ -41,7 +41,7 @@ class InForce:
         """The tightest limits on one order."""
         found = self._orders.get((strategy_id, instrument))
         if found is None:
-            found = self._orders[strategy_id, instrument] = self.limits.resolve(strategy_id, instrument).limits
+            found = self._orders[strategy_id, instrument] = self.limits.resolve(strategy_id, instrument).order
         return found
 
     def totals(self, strategy_id: str, instrument: str) -> tuple[tuple[Scope, TotalLimits], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -16,7 +18,19 @@ from panda_streams.domain.settlement import Holdings
 from panda_streams.domain.signals import Side
 from panda_streams.domain.values import Value
 
-__all__ = ["Account", "Book", "Reservation", "Scope", "book_booking", "carried", "margin", "order_changed", "reserve"]
+__all__ = [
+    "Account",
+    "Book",
+    "Reservation",
+    "Scope",
+    "Worth",
+    "book_booking",
+    "carried",
+    "margin",
+    "order_changed",
+    "reserve",
+    "worth",
+]
 
 ZERO = Decimal(0)
 
@@ -128,15 +142,54 @@ class Account(Value):
         for name, book in self.books.items():
             if scope.strategy_id not in (None, name):
                 continue
-            for instrument, shares in book.positions.items():
-                if scope.instrument in (None, instrument):
-                    worth = shares * self.prices.get(instrument, ZERO)
-                    long, short = (long + worth, short) if shares > 0 else (long, short - worth)
+            if scope.instrument is None:
+                value = worth(book, self.prices)
+                long, short = long + value.long, short + value.short
+            elif shares := book.positions.get(scope.instrument, 0):
+                at = shares * self.prices.get(scope.instrument, ZERO)
+                long, short = (long + at, short) if shares > 0 else (long, short - at)
         for order in self.reservations.values():
             if not order.closes and scope.covers(order.strategy_id, order.instrument):
-                worth = order.quantity * order.price
-                long, short = (long + worth, short) if order.side is Side.BUY else (long, short + worth)
+                at = order.quantity * order.price
+                long, short = (long + at, short) if order.side is Side.BUY else (long, short + at)
         return long, short
+
+
+class Worth(NamedTuple):
+    """What a book is worth at some prices."""
+
+    equity: Decimal
+    """Cash and positions; of a future its profit. What has no price yet counts as nothing."""
+    long: Decimal
+    short: Decimal
+
+
+_known: OrderedDict[int, tuple[Book, Mapping[str, Decimal], Worth]] = OrderedDict()
+_KNOWN = 1024
+
+
+def worth(book: Book, prices: Mapping[str, Decimal]) -> Worth:
+    """Value a book. Neither is ever changed, so a book is valued once at the same prices: thousands of positions are
+    looked at for each signal."""
+    known = _known.get(id(book))
+    if known is not None and known[0] is book and known[1] is prices:
+        return known[2]
+    equity, long, short = book.cash, ZERO, ZERO
+    for name, shares in book.positions.items():
+        price = prices.get(name)
+        if price is None:
+            continue
+        value = shares * price
+        equity += value - book.costs.get(name, ZERO)
+        if shares > 0:
+            long += value
+        else:
+            short -= value
+    found = Worth(equity, long, short)
+    _known[id(book)] = book, prices, found
+    if len(_known) > _KNOWN:
+        _known.popitem(last=False)
+    return found
 
 
 def carried(product: Product, instrument: Instrument) -> Product:

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 
-from panda_streams.domain.risk.account import Account, Book
+from panda_streams.domain.risk.account import Account, worth
 from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, levels_of, strategy_level
 from panda_streams.domain.risk.modes import Latch, Mode, StopReason
 from panda_streams.domain.signals import Intent, Side, Signal
 from panda_streams.domain.values import Value
 
-__all__ = ["Day", "allowed", "breaches", "counted", "entry_key", "equity", "rolled"]
+__all__ = ["Day", "allowed", "breaches", "counted", "entry_key", "rolled"]
 
 ZERO = Decimal(0)
 _MINUTE_MS = 60_000
@@ -43,23 +43,13 @@ class Day(Value):
         return sum(1 for at in self.recent.get(level, ()) if at > time)
 
 
-def equity(book: Book, prices: Mapping[str, Decimal]) -> Decimal:
-    """Cash and positions at their last prices; of a future its profit. What has no price yet counts as nothing."""
-    worth = book.cash
-    for name, shares in book.positions.items():
-        price = prices.get(name)
-        if price is not None:
-            worth += shares * price - book.costs.get(name, ZERO)
-    return worth
-
-
 def rolled(day: Day, account: Account, on: date) -> Day:
     """The day of an event on `on`, before it acts: a new date begins with what the books are worth then."""
     today = on.isoformat()
     if today <= day.date:
         return day
-    worth = {name: equity(book, account.prices) for name, book in account.books.items()}
-    return Day(date=today, start=worth, peak=day.peak, recent=day.recent, entered=day.entered)
+    start = {name: worth(book, account.prices).equity for name, book in account.books.items()}
+    return Day(date=today, start=start, peak=day.peak, recent=day.recent, entered=day.entered)
 
 
 def entry_key(strategy_id: str, instrument: str, side: Side) -> str:
@@ -102,37 +92,35 @@ def breaches(
     """
     if not limits:
         return day, []
-    books = account.books
-    worth = {strategy_level(name): equity(book, account.prices) for name, book in books.items()}
-    start = {
-        strategy_level(name): day.start.get(name, capitals.get(name, worth[strategy_level(name)])) for name in books
-    }
-    worth[ACCOUNT], start[ACCOUNT] = sum(worth.values(), ZERO), sum(start.values(), ZERO)
+    now, start = {}, {}
+    for strategy_id, book in account.books.items():
+        level = strategy_level(strategy_id)
+        now[level] = worth(book, account.prices).equity
+        start[level] = day.start.get(strategy_id, capitals.get(strategy_id, now[level]))
+    now[ACCOUNT], start[ACCOUNT] = sum(now.values(), ZERO), sum(start.values(), ZERO)
     peak = dict(day.peak)
-    for name in limits:
-        if name in worth:
-            peak[name] = max(peak.get(name, start[name]), worth[name])
+    for level in limits:
+        if level in now:
+            peak[level] = max(peak.get(level, start[level]), now[level])
     latches = [
         latch
-        for name, limit in limits.items()
-        if name in worth
-        for latch in _breaches(day, name, worth[name], start[name], peak[name], limit, time)
+        for level, limit in limits.items()
+        if level in now
+        for latch in _breaches(day, level, now[level], start[level], peak[level], limit, time)
     ]
     return day if peak == day.peak else day.model_copy(update={"peak": peak}), latches
 
 
 def _breaches(
-    day: Day, name: str, worth: Decimal, start: Decimal, peak: Decimal, limit: TotalLimits, time: int
+    day: Day, level: str, now: Decimal, start: Decimal, peak: Decimal, limit: TotalLimits, time: int
 ) -> Iterator[Latch]:
-    refused = day.rejections.get(name, 0)
+    refused = day.rejections.get(level, 0)
     seen: tuple[tuple[StopReason, Decimal | int, Decimal | int | None], ...] = (
-        (StopReason.DAILY_LOSS, start - worth, limit.max_daily_loss),
-        (StopReason.DRAWDOWN, peak - worth, limit.max_drawdown),
+        (StopReason.DAILY_LOSS, start - now, limit.max_daily_loss),
+        (StopReason.DRAWDOWN, peak - now, limit.max_drawdown),
         (StopReason.REJECTIONS, refused, limit.max_rejections_per_day),
     )
     for reason, value, most in seen:
         if most is not None and value > most:
-            detail = (
-                f"{value:f} is more than {most:f}" if isinstance(value, Decimal) else f"{value} is more than {most}"
-            )
-            yield Latch(reason=reason, mode=Mode(limit.after_breach), level=name, detail=detail, since=time)
+            detail = f"{Decimal(value):f} is more than {Decimal(most):f}"
+            yield Latch(reason=reason, mode=Mode(limit.after_breach), level=level, detail=detail, since=time)
