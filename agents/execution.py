@@ -15,6 +15,7 @@ import orjson
 from agents.context import Context
 from agents.lookback import Late, LookBack, decoded
 from agents.reading import execution_writer, read_ticks, read_validated
+from agents.risk_limits import LimitsNow
 from agents.shard import DeskRow, Seen, Shard
 from panda_streams.brokers.port import Trader
 from panda_streams.codec import decode_depth, encode
@@ -37,6 +38,7 @@ from panda_streams.events import (
     Mark,
     OrderUpdate,
     Prices,
+    Silence,
     StageBeat,
     TickBatch,
     Validated,
@@ -75,6 +77,7 @@ class ExecutionAgent(Agent):
         self._context = context
         self.ordered = context.ordered
         self._trader = trader
+        self._limits = LimitsNow()
         self._ticks = context.topics.ticks
         self._updates = context.topic("orders.updates")
         self._filled = context.topic("orders.filled")
@@ -117,6 +120,8 @@ class ExecutionAgent(Agent):
             return self._flatten(part, event)
         shard = self._shard(part)
         shard.time, shard.place = event.time, (event.source, event.run, offset)
+        if isinstance(event, TickBatch):
+            shard.ticked = event.time
         part.rows.put(shard_key(part.partition), shard)
         if not self._context.ordered:
             part.memory.passed.add(offset, event)
@@ -175,6 +180,7 @@ class ExecutionAgent(Agent):
             if changes or row.desk.changed:
                 outputs += self._say(part, name, row, changes)
         outputs += self._prices(part, beat.time)
+        outputs += self._listen(part, beat.time)
         outputs += self._end_days(part, beat, place)
         ended = beat.time if beat.end else None
         if shard.ended != ended:
@@ -202,6 +208,29 @@ class ExecutionAgent(Agent):
         )
         shard.sequence += 1
         return [Output(self._updates, self._account, encode(prices), self._home)]
+
+    def _listen(self, part: Part, time: int) -> list[Output]:
+        """Tell risk that no tick has come for too long while the market trades, and that they come again."""
+        shard, context = self._shard(part), self._context
+        limit = self._limits.now(context).limits.account.feed_stale_s
+        opened = self._trader.calendar.open_since(time) if limit is not None else None
+        last = max(shard.ticked, opened or 0)
+        silent = limit is not None and opened is not None and time - last > 1000 * limit
+        if silent == shard.silent:
+            return []
+        shard.silent = silent
+        part.rows.put(shard_key(part.partition), shard)
+        silence = Silence(
+            world=context.world,
+            namespace=context.namespace,
+            silent=silent,
+            since=last,
+            time=time,
+            producer=execution_writer(part.partition),
+            sequence=shard.sequence,
+        )
+        shard.sequence += 1
+        return [Output(self._updates, self._account, encode(silence), self._home)]
 
     def _flatten(self, part: Part, command: Flatten) -> list[Output]:
         """End all orders and close all positions of the shard, at the place that it has come to."""

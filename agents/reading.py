@@ -16,6 +16,7 @@ from panda_streams.events import (
     OrderUpdate,
     Prices,
     Signal,
+    Silence,
     StageBeat,
     Stopped,
     TickBatch,
@@ -88,7 +89,9 @@ def read_updates(topic: str, shards: int) -> Input:
 
 
 def _update(value: bytes | None) -> Item:
-    event: OrderUpdate | Prices | DayEnd | StageBeat = decode_any(value, OrderUpdate, StageBeat, Prices, DayEnd)
+    event: OrderUpdate | Prices | Silence | DayEnd | StageBeat = decode_any(
+        value, OrderUpdate, StageBeat, Prices, Silence, DayEnd
+    )
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, event.producer, event.time, event.producer, event.sequence)

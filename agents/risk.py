@@ -14,9 +14,9 @@ import orjson
 from agents.context import Context
 from agents.operators import act, finish_flattening
 from agents.reading import FEEDBACK_MS, read_actions, read_signals, read_updates, risk_writer
-from agents.risk_limits import InForce
+from agents.risk_limits import LimitsNow
 from agents.risk_said import Said
-from agents.risk_steps import step_day_end, step_moment, step_prices, step_signal, step_update
+from agents.risk_steps import step_day_end, step_moment, step_prices, step_signal, step_silence, step_update
 from panda_streams.brokers.port import Broker, Trader
 from panda_streams.codec import encode
 from panda_streams.domain.calendar import trading_date
@@ -29,7 +29,7 @@ from panda_streams.domain.risk.rules import Allowance
 from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.signals import Signal
 from panda_streams.errors import BadEvent
-from panda_streams.events import Action, DayEnd, OrderUpdate, Prices, StageBeat
+from panda_streams.events import Action, DayEnd, OrderUpdate, Prices, Silence, StageBeat
 from panda_streams.keys import Keys
 from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item
@@ -54,7 +54,7 @@ class RiskAgent(Agent):
         self._shards = context.partitions
         self._home = partition_of(context.namespace.encode(), context.partitions)
         self._validated = context.topic("signals.validated")
-        self._limits: InForce | None = None
+        self._limits = LimitsNow()
         self._capitals = {
             strategy_id: config.accounts[context.namespace].capital
             for strategy_id, config in context.strategies.items()
@@ -70,7 +70,7 @@ class RiskAgent(Agent):
         return read_row(RiskRow, data)
 
     def step(self, part: Part, item: Item, offset: int) -> list[Output]:
-        event: Signal | OrderUpdate | Prices | DayEnd | Action = item.event
+        event: Signal | OrderUpdate | Prices | Silence | DayEnd | Action = item.event
         namespace = self._context.namespace
         if part.partition != self._home:
             raise BadEvent(f"the account {namespace} lives on partition {self._home}: this record is on another one")
@@ -84,6 +84,10 @@ class RiskAgent(Agent):
                 row = finish_flattening(row, said)
             case Prices():
                 row = step_prices(row, event)
+            case Silence():
+                row, latches = step_silence(row, event, self._shards, self._limits.now(self._context).limits.account)
+                for latch in latches:
+                    said.stopped(latch)
             case DayEnd():
                 row, bookings = step_day_end(row, event, self._shards, namespace, self._trader)
                 said.book(bookings)
@@ -97,21 +101,16 @@ class RiskAgent(Agent):
         part.rows.put(namespace, row.model_copy(update={"sequence": said.sequence}))
         return said.outputs
 
-    def _come_to(self, row: RiskRow, event: Signal | OrderUpdate | Prices | DayEnd, said: Said) -> RiskRow:
+    def _come_to(self, row: RiskRow, event: Signal | OrderUpdate | Prices | Silence | DayEnd, said: Said) -> RiskRow:
         """Come to the moment at which an event acts, and say what stops the arm by then."""
         time = event.cause.time if isinstance(event, Signal) else event.time
         acts = time if isinstance(event, Signal) else time + FEEDBACK_MS
-        row, latches = step_moment(row, acts, trading_date(time), self._in_force().losses, self._capitals)
+        row, latches = step_moment(
+            row, acts, trading_date(time), self._limits.now(self._context).losses, self._capitals
+        )
         for latch in latches:
             said.stopped(latch)
         return row
-
-    def _in_force(self) -> InForce:
-        """The limits in force: those of the files, and what operators have set since."""
-        levels = self._context.levels
-        if self._limits is None or self._limits.revision != levels.revision:
-            self._limits = InForce.of(self._context.limits, levels.limits(self._context.namespace), levels.revision)
-        return self._limits
 
     def _allowance(self, row: RiskRow, signal: Signal, instrument: Instrument | None) -> Allowance:
         context, namespace = self._context, self._context.namespace
@@ -121,7 +120,7 @@ class RiskAgent(Agent):
         if config is None or namespace not in config.accounts:
             return Allowance.nothing(mode)
         account, today = config.accounts[namespace], trading_date(signal.cause.time)
-        limits = self._in_force()
+        limits = self._limits.now(self._context)
         return Allowance(
             listed=listed,
             consented=not self._broker.live or config.consents.get(namespace, False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from agents.context import Context
 from panda_streams.domain.risk.account import Scope
 from panda_streams.domain.risk.limits import (
     ACCOUNT,
@@ -16,7 +17,7 @@ from panda_streams.domain.risk.limits import (
     with_overrides,
 )
 
-__all__ = ["InForce"]
+__all__ = ["InForce", "LimitsNow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,20 @@ class InForce:
             found = tuple((scope, self.limits.of(scope.level)) for scope in scopes)
             self._totals[strategy_id, instrument] = found
         return found
+
+
+class LimitsNow:
+    """The limits in force, made anew once a level has changed."""
+
+    def __init__(self) -> None:
+        self._known: InForce | None = None
+
+    def now(self, context: Context) -> InForce:
+        """Those of the context's account."""
+        levels = context.levels
+        if self._known is None or self._known.revision != levels.revision:
+            self._known = InForce.of(context.limits, levels.limits(context.namespace), levels.revision)
+        return self._known
 
 
 def _stops(limits: TotalLimits) -> bool:

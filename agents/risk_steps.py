@@ -14,16 +14,16 @@ from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.contract_note import Tally
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import OrderState, Role, Ticket, order_id
-from panda_streams.domain.risk.account import Reservation, carried, order_changed, reserve
-from panda_streams.domain.risk.limits import TotalLimits, levels_of
-from panda_streams.domain.risk.modes import Latch
+from panda_streams.domain.risk.account import Reservation, carried, largest_order, order_changed, reserve
+from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, levels_of
+from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.domain.risk.rules import Allowance, Verdict, judge
 from panda_streams.domain.risk.watch import allowed, breaches, counted, rolled
 from panda_streams.domain.signals import Signal
-from panda_streams.events import DayEnd, OrderUpdate, Prices, Rejected, Validated
+from panda_streams.events import DayEnd, OrderUpdate, Prices, Rejected, Silence, Validated
 from tables.risk import Refusal, RiskRow
 
-__all__ = ["step_day_end", "step_moment", "step_prices", "step_signal", "step_update", "tickets"]
+__all__ = ["step_day_end", "step_moment", "step_prices", "step_signal", "step_silence", "step_update", "tickets"]
 
 _RECENT = 20
 """Refusals that the row keeps for people to read."""
@@ -97,8 +97,7 @@ def tickets(
 ) -> tuple[Ticket, ...]:
     """The orders that a verdict allows: what the exchange takes at once at the most, and so often."""
     made: list[Ticket] = []
-    most = instrument.freeze_quantity
-    most = most // instrument.lot * instrument.lot if most else None
+    most = largest_order(instrument)
     for part in verdict.parts:
         left, leg = part.quantity, 0
         while left > 0:
@@ -147,6 +146,27 @@ def step_prices(row: RiskRow, prices: Prices) -> RiskRow:
     """Take in the last prices of what is held."""
     account = row.account.model_copy(update={"prices": {**row.account.prices, **prices.prices}})
     return row.model_copy(update={"account": account, "time": max(row.time, prices.time), "version": row.version + 1})
+
+
+def step_silence(row: RiskRow, silence: Silence, shards: int, limits: TotalLimits) -> tuple[RiskRow, list[Latch]]:
+    """Take in that ticks have stopped or come again on a shard; once they have stopped on all, so does the arm."""
+    shard = silence.producer.rpartition("/")[2]
+    silent = {name: since for name, since in row.silent.items() if name != shard}
+    if silence.silent:
+        silent[shard] = silence.since
+    latches: list[Latch] = []
+    if len(silent) == shards and all(latch.reason is not StopReason.FEED_STALE for latch in row.latches):
+        seconds = (silence.time - max(silent.values())) / 1000
+        latch = Latch(
+            reason=StopReason.FEED_STALE,
+            mode=limits.after_breach,
+            level=ACCOUNT,
+            detail=f"no tick for {seconds:g} s",
+            since=silence.time,
+        )
+        latches.append(latch)
+    changed = {"silent": silent, "latches": (*row.latches, *latches), "version": row.version + 1}
+    return row.model_copy(update=changed), latches
 
 
 def step_day_end(

@@ -58,6 +58,8 @@ class Shard:
     seen: dict[str, Seen] = field(default_factory=dict)
     told: dict[str, int] = field(default_factory=dict)
     time: int = 0
+    ticked: int = 0
+    silent: bool = False
     place: tuple[str, str, int] = ("", "", 0)
     day_ended: str | None = None
     ended: int | None = None
@@ -73,6 +75,8 @@ class Shard:
             seen=seen,
             told=dict(row.told),
             time=row.time,
+            ticked=row.ticked,
+            silent=row.silent,
             place=row.place,
             day_ended=row.day_ended,
             ended=row.ended,
@@ -87,6 +91,8 @@ class Shard:
             seen={name: tuple(state) for name, state in self.seen.items()},
             told=self.told,
             time=self.time,
+            ticked=self.ticked,
+            silent=self.silent,
             place=self.place,
             day_ended=self.day_ended,
             ended=self.ended,

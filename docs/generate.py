@@ -1,4 +1,4 @@
-"""Writes the reference pages of docs/ from the code: topics, events, settings, commands, charges, strategies' tables.
+"""Writes the reference pages of docs/ from the code: topics, events, settings, commands, charges, tables of fields.
 
 `make docs` runs it; tests/unit/test_docs.py compares its pages to those on disk.
 """
@@ -33,6 +33,7 @@ from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import TRANSITIONS, OrderEvent
 from panda_streams.domain.matching import QueueModel
 from panda_streams.domain.orders import Fill, OrderState, Product, Reason, Role, Ticket
+from panda_streams.domain.risk.limits import OrderLimits, TotalLimits
 from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.domain.risk.rules import Finding, Rule
 from panda_streams.domain.signals import Intent, OrderType, Quote, Side, Signal, Terms, Validity
@@ -179,9 +180,7 @@ EXAMPLES: dict[type, bytes] = {
                 fill=_FILL,
             ),
             DayEnd(**{**_ARM, "producer": "execution/2"}, date=date(2021, 6, 8), time=1623148200000),
-            Prices(
-                **{**_ARM, "producer": "execution/2"}, time=1623126847000, prices={"NSE:INFY": Decimal("1391.20")}
-            ),
+            Prices(**{**_ARM, "producer": "execution/2"}, time=1623126847000, prices={"NSE:INFY": Decimal("1391.20")}),
             Filled(**{**_ARM, "producer": "execution/2"}, fill=_FILL),
             Booked(**_ARM, booking=_BOOKING),
             Mark(
@@ -275,7 +274,7 @@ EXAMPLES: dict[type, bytes] = {
 
 
 def pages() -> dict[Path, str]:
-    """Every generated page, by its path; strategies.md and instruments.md keep their heads as they are on disk."""
+    """Every generated page, by its path; some keep their heads as they are on disk."""
     return {
         _DOCS / "topics.md": _topics(),
         _DOCS / "events.md": _events(),
@@ -284,15 +283,9 @@ def pages() -> dict[Path, str]:
         _DOCS / "charges.md": _charges(),
         _DOCS / "strategies.md": _strategies(_DOCS / "strategies.md"),
         _DOCS / "instruments.md": _instruments(_DOCS / "instruments.md"),
+        _DOCS / "orders.md": _orders(_DOCS / "orders.md"),
+        _DOCS / "risk.md": _risk(_DOCS / "risk.md"),
     }
-
-
-def _head(page: str) -> str:
-    """What is written by hand of a page that is generated below."""
-    head, marker, _ = (_DOCS / page).read_text().partition(_BELOW)
-    if not marker:
-        raise LookupError(f"docs/{page} has lost the line {_BELOW}")
-    return f"{head}{_BELOW}\n"
 
 
 def _topics() -> str:
@@ -350,7 +343,9 @@ topic with its origin and the reason.
     parts += ["## Health reports in Redis\n", _event(Health)]
     parts += ["## Parts of events\n", *(_event(part) for part in _PARTS)]
     parts += [f"### {enum.__name__}\n\n{_prose(enum)}\n\n{_members(enum)}" for enum in _ENUMS]
-    parts.append(f"## Reason codes\n\nWhy an arm refuses a signal.\n\n{_table(('code', 'refused because'), _meanings(Rule))}")
+    parts.append(
+        f"## Reason codes\n\nWhy an arm refuses a signal.\n\n{_table(('code', 'refused because'), _meanings(Rule))}"
+    )
     return "\n".join(parts)
 
 
@@ -423,7 +418,21 @@ def _members(enum: type[StrEnum]) -> str:
 
 
 _PARTS = (TickRef, Quote, Terms, Ticket, Fill, Booking, Ratio, Finding, Latch)
-_ENUMS = (Side, Intent, OrderType, Validity, Role, OrderState, Reason, Product, BookingKind, CorporateAction, Phase, Mode, StopReason)
+_ENUMS = (
+    Side,
+    Intent,
+    OrderType,
+    Validity,
+    Role,
+    OrderState,
+    Reason,
+    Product,
+    BookingKind,
+    CorporateAction,
+    Phase,
+    Mode,
+    StopReason,
+)
 _ANCHORS: dict[Any, str] = {
     **{kind: kind.__name__.lower() for kind in (Signal, Tick, *_PARTS, *_ENUMS)},
     Rule: "reason-codes",
@@ -570,7 +579,7 @@ def _rate_row(rate: Rate) -> tuple[str, ...]:
     return segments, f"{rate.since.day} {rate.since:%b %Y}", f"{rate.amount:f} {rate.unit}", rate.source
 
 
-def _orders(head: str) -> str:
+def _orders(page: Path) -> str:
     diagram = ["stateDiagram-v2", "    [*] --> INTENT"]
     rows = []
     for state, events in TRANSITIONS.items():
@@ -580,7 +589,7 @@ def _orders(head: str) -> str:
     drawn = "\n".join(diagram)
     return "\n".join(
         [
-            head,
+            _head(page),
             f"## States\n\n```mermaid\n{drawn}\n```\n",
             _table(("state", "means"), _meanings(OrderState)),
             f"## Events\n\n{_table(('event', 'means'), _meanings(OrderEvent))}",
@@ -628,6 +637,21 @@ def _instruments(page: Path) -> str:
         rows.append((f"`{field.name}`", kind, default, _docstrings(Instrument)[field.name]))
     form = "One entry of a list in YAML, as `{exchange: NSE, symbol: INFY, kind: equity}`. Prices are text, exact."
     return f"{_head(page)}\n## The form\n\n{form}\n\n" + _table(("field", "type", "default", "meaning"), rows)
+
+
+def _risk(page: Path) -> str:
+    parts = [_head(page)]
+    for title, kind in (("Limits on one order", OrderLimits), ("Limits on a total", TotalLimits)):
+        rows = [
+            (f"`{name}`", _type(field.annotation, missing="") + _bounds(field.metadata), _docstrings(kind)[name])
+            for name, field in kind.model_fields.items()
+        ]
+        parts.append(f"## {title}\n\n{_prose(kind)}\n\n" + _table(("limit", "type", "meaning"), rows))
+    parts += [
+        f"## Modes\n\n{_prose(Mode)}\n\n{_table(('mode', 'what passes'), _meanings(Mode))}",
+        f"## Stops\n\n{_prose(StopReason)}\n\n{_table(('reason', 'stopped because'), _meanings(StopReason))}",
+    ]
+    return "\n".join(parts)
 
 
 def _strategies(page: Path) -> str:

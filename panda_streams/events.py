@@ -43,6 +43,7 @@ __all__ = [
     "Prices",
     "Rejected",
     "Signal",
+    "Silence",
     "Snapshot",
     "StageBeat",
     "Stopped",
@@ -249,6 +250,22 @@ class Prices(Value):
     sequence: int
 
 
+class Silence(Value):
+    """No tick has come on a shard for longer than the account's limit while the market trades; or ticks come again."""
+
+    kind: Literal["silence"] = "silence"
+    world: str
+    namespace: str
+    silent: bool
+    """False: ticks come again, or the market has closed."""
+    since: int
+    """Event time of the last tick, milliseconds since the epoch."""
+    time: int
+    """Event time of the beat at which it was noticed, milliseconds since the epoch."""
+    producer: str
+    sequence: int
+
+
 class Flatten(Value):
     """All orders of an account end and all its positions are closed: an operator's command on its way to a shard."""
 
@@ -340,7 +357,7 @@ class Level(Value):
     scope: str
     """What it is for: a namespace, `all` of them, `strategy:<strategy_id>`, or the `world`."""
     setting: str
-    """What is set, as `mode`."""
+    """What is set, as `mode` or `limit:account/max_daily_loss`."""
     value: str
     """Its value, as HALTED."""
     who: str
@@ -490,7 +507,7 @@ WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
     "signals.raw": (Signal, StageBeat),
     "signals.validated": (Validated, Adjusted, Flatten, StageBeat),
     "signals.rejected": (Rejected,),
-    "orders.updates": (OrderUpdate, Prices, DayEnd, StageBeat),
+    "orders.updates": (OrderUpdate, Prices, Silence, DayEnd, StageBeat),
     "orders.filled": (Filled, Booked),
     "marks": (Mark,),
     "portfolio.snapshots": (Snapshot,),

@@ -57,7 +57,9 @@ ARM_TOPICS = (
     TopicSpec("signals.raw", TopicKey.ACCOUNT, "Signal", "risk", retention_hours=_MONTH),
     TopicSpec("signals.validated", TopicKey.SHARD, "Validated; Adjusted; Flatten", "execution", retention_hours=_MONTH),
     TopicSpec("signals.rejected", TopicKey.ACCOUNT, "Rejected", "tools", retention_hours=_MONTH),
-    TopicSpec("orders.updates", TopicKey.ACCOUNT, "OrderUpdate; Prices; DayEnd", "risk", retention_hours=_MONTH),
+    TopicSpec(
+        "orders.updates", TopicKey.ACCOUNT, "OrderUpdate; Prices; Silence; DayEnd", "risk", retention_hours=_MONTH
+    ),
     TopicSpec("orders.filled", TopicKey.STRATEGY, "Filled; Booked", "portfolio", retention_hours=_MONTH),
     TopicSpec("marks", TopicKey.STRATEGY, "Mark", "portfolio", retention_hours=24),
     TopicSpec("portfolio.snapshots", TopicKey.ACCOUNT, "Snapshot", "tools", retention_hours=_MONTH),

@@ -47,6 +47,10 @@ class ShardRow(Row):
     """The prices of what is held that risk was told last, in smallest units."""
     time: int = 0
     """Event time of the last record of market.ticks that was handled."""
+    ticked: int = 0
+    """Event time of the last tick."""
+    silent: bool = False
+    """True while risk has been told that no tick comes."""
     place: tuple[str, str, int] = ("", "", 0)
     """Source, run and offset of that record: where a command stands that comes from outside of the log."""
     day_ended: str | None = None

@@ -100,7 +100,7 @@ class Reason(StrEnum):
     TIME_EXIT = "TIME_EXIT"
     """The position was held for as long as its protection allows."""
     SQUARED_OFF = "SQUARED_OFF"
-    """An entry was working when its intraday position had to be closed."""
+    """An intraday entry was still working when intraday positions had to be closed."""
     DAY_ENDED = "DAY_ENDED"
     """No such order may work any longer that day: its market has closed, or intraday positions are squared off."""
     TTL_ENDED = "TTL_ENDED"
@@ -118,7 +118,7 @@ class Reason(StrEnum):
     CORPORATE_ACTION = "CORPORATE_ACTION"
     """A split or bonus: the exchange takes all orders on the old share away."""
     MARKET_CLOSED = "MARKET_CLOSED"
-    """It would have reached the exchange outside of continuous trading."""
+    """It would have reached the exchange outside of continuous trading, or as an intraday entry after square-off."""
     INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
     """The arm does not know the instrument, or it cannot be traded."""
     CIRCUIT_LIMIT = "CIRCUIT_LIMIT"
@@ -188,7 +188,8 @@ class Order(Value):
     """True once it has looked at the market: what crosses it at the first look is taken, afterwards it waits."""
     queue: int | None = None
     """Shares before it at its limit price, where the order book showed them when it arrived."""
-    amendment: Amendment | None = None
+    amendments: tuple[Amendment, ...] = ()
+    """Changes of its prices that were asked for and have not acted yet, the first one first."""
     cancel_at: int | None = None
     """Event time at which a cancellation that was asked for acts."""
 
