@@ -23,6 +23,8 @@ from msgspec.structs import fields
 from pydantic import BaseModel, SecretStr
 
 from panda_streams import codec
+from panda_streams.alerts.config import DEFAULTS
+from panda_streams.alerts.kinds import AlertKind
 from panda_streams.cli import panda
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
 from panda_streams.domain.charges import Head, exercise_charges, fill_charges, segment_of
@@ -255,7 +257,7 @@ EXAMPLES: dict[type, bytes] = {
 
 
 def pages() -> dict[Path, str]:
-    """Every generated page, by its path; strategies.md and instruments.md keep their heads as they are on disk."""
+    """Every generated page, by its path; strategies, instruments and alerts keep their heads as they are on disk."""
     return {
         _DOCS / "topics.md": _topics(),
         _DOCS / "events.md": _events(),
@@ -264,6 +266,7 @@ def pages() -> dict[Path, str]:
         _DOCS / "charges.md": _charges(),
         _DOCS / "strategies.md": _strategies(_DOCS / "strategies.md"),
         _DOCS / "instruments.md": _instruments(_DOCS / "instruments.md"),
+        _DOCS / "alerts.md": _alerts(_DOCS / "alerts.md"),
     }
 
 
@@ -574,6 +577,11 @@ def _instruments(page: Path) -> str:
         rows.append((f"`{field.name}`", kind, default, _docstrings(Instrument)[field.name]))
     form = "One entry of a list in YAML, as `{exchange: NSE, symbol: INFY, kind: equity}`. Prices are text, exact."
     return f"{_head(page)}\n## The form\n\n{form}\n\n" + _table(("field", "type", "default", "meaning"), rows)
+
+
+def _alerts(page: Path) -> str:
+    rows = [(f"`{kind}`", DEFAULTS[kind].value, _docstrings(AlertKind)[kind.name]) for kind in AlertKind]
+    return f"{_head(page)}\n## Kinds\n\n" + _table(("kind", "default", "sent when"), rows)
 
 
 def _strategies(page: Path) -> str:

@@ -9,7 +9,7 @@ from panda_streams.errors import BadEvent
 from panda_streams.events import Level, Mode
 from panda_streams.topics import level_key
 
-__all__ = ["Levels", "MODE", "STRATEGY_STATE", "strategy_scope"]
+__all__ = ["ALL", "Levels", "MODE", "STRATEGY_STATE", "strategy_scope"]
 
 _log = logging.getLogger(__name__)
 
@@ -52,3 +52,7 @@ class Levels:
         """The level that pauses a strategy, if one does."""
         level = self._levels.get(level_key(strategy_scope(strategy_id), STRATEGY_STATE))
         return level if level is not None and level.value == "PAUSED" else None
+
+    def last(self, scope: str, setting: str) -> Level | None:
+        """What was set last, whether it changes anything or not."""
+        return self._levels.get(level_key(scope, setting))
