@@ -12,6 +12,8 @@ from agents.context import Context
 from agents.risk import RiskAgent
 from agents.strategy import Brain
 from panda_streams.alerts.watch import Facts
+from panda_streams.domain.risk.limits import ACCOUNT
+from panda_streams.domain.risk.modes import Latch
 from panda_streams.events import Level
 from panda_streams.levels import ALL, MODE, STRATEGY_STATE, strategy_scope
 from panda_streams.streams.loop import AgentLoop
@@ -27,11 +29,19 @@ class _Account(Struct, frozen=True):
     tallies: dict[str, Any] = field(default_factory=dict)
 
 
-class _Days(Struct, frozen=True):
-    """The part of a RiskRow that tells of contract notes: the whole row is too dear to decode every second."""
+class _Day(Struct, frozen=True):
+    date: str = ""
+    rejections: dict[str, int] = field(default_factory=dict)
 
-    noted: str = ""
+
+class _Row(Struct, frozen=True):
+    """The part of a RiskRow that people may have to hear of: all of it is too dear to decode every second."""
+
     account: _Account = _Account()
+    day: _Day = _Day()
+    latches: list[dict[str, Any]] = field(default_factory=list)
+    flattening: str | None = None
+    noted: str = ""
 
 
 def brain_facts(context: Context, loop: AgentLoop) -> Facts:
@@ -47,9 +57,18 @@ def arm_facts(context: Context, loop: AgentLoop, account: LogTable) -> Facts:
     levels = _levels(context, [(namespace, MODE), (ALL, MODE)])
     if not loop.runs(RiskAgent.name, home):
         return Facts(False, loop.dead_letters, levels)
-    row = account.read(home, namespace.encode())
-    days = _Days() if row is None else decode(row, type=_Days)
-    return Facts(True, loop.dead_letters, levels, days.noted, frozenset(days.account.tallies))
+    stored = account.read(home, namespace.encode())
+    row = _Row() if stored is None else decode(stored, type=_Row)
+    return Facts(
+        speaks=True,
+        dead_letters=loop.dead_letters,
+        levels=levels,
+        noted=row.noted,
+        traded=frozenset(row.account.tallies),
+        stops=tuple(map(Latch.model_validate, row.latches)),
+        flattening=row.flattening is not None,
+        refused=(row.day.date, row.day.rejections.get(ACCOUNT, 0)),
+    )
 
 
 def _levels(context: Context, scopes: Iterable[tuple[str, str]]) -> dict[str, Level]:

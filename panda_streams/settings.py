@@ -141,6 +141,12 @@ class Settings(BaseSettings):
         description="Addresses of Apprise, separated by spaces, that alerts go to beside those of PANDA_ALERTS. Never "
         "logged.",
     )
+    limits: Path | None = Field(
+        None,
+        alias="PANDA_LIMITS",
+        description="YAML file of risk limits, by namespace, of accounts, strategies and instruments (docs/risk.md). "
+        "Unset: those of the strategies' own files alone.",
+    )
     paper_latency_ms: int = Field(
         500,
         alias="PANDA_PAPER_LATENCY_MS",

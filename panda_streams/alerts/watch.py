@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from panda_streams.alerts.kinds import Alert, AlertKind
+from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.events import Level, Mode
 from panda_streams.levels import ALL, STRATEGY_STATE
 
@@ -14,6 +15,8 @@ __all__ = ["Facts", "RECENT_MS", "compare"]
 RECENT_MS = 60_000
 """A level that is younger than this is told by a worker that has just begun to speak, for the one before it may have
 died of it: it may be told twice, but not never."""
+
+_STOPS = {StopReason.FLATTENED: AlertKind.FLATTEN, StopReason.FEED_STALE: AlertKind.FEED_STALE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,12 @@ class Facts:
     """The last trading date whose contract note was posted."""
     traded: frozenset[str] = frozenset()
     """Trading dates whose contract note is still to be posted."""
+    stops: tuple[Latch, ...] = ()
+    """The stops that the arm has put itself in."""
+    flattening: bool = False
+    """True until all positions are closed, once an operator has flattened the account."""
+    refused: tuple[str, int] = ("", 0)
+    """A trading date, and the orders that the market has refused on it."""
 
 
 def compare(before: Facts | None, now: Facts, at: int) -> Iterator[Alert]:
@@ -46,9 +55,35 @@ def compare(before: Facts | None, now: Facts, at: int) -> Iterator[Alert]:
         known = before if before is not None and before.speaks else None
         for scope, level in now.levels.items():
             yield from _level(known.levels.get(scope) if known else None, level, known is None, at)
+        yield from _stops(known, now)
         if known is not None:
+            yield from _refused(known.refused, now.refused)
             for day in sorted(day for day in known.traded - now.traded if day <= now.noted):
                 yield Alert(AlertKind.CONTRACT_NOTE, f"contract note of {day}", f"The trading day {day} is booked.")
+
+
+def _stops(known: Facts | None, now: Facts) -> Iterator[Alert]:
+    """Tell of stops that are new; who begins to speak tells of all, since nobody knows whether they were told."""
+    before = known.stops if known is not None else ()
+    for stop in now.stops:
+        if stop not in before:
+            kind = _STOPS.get(stop.reason, AlertKind.AUTOMATIC_HALT)
+            yield Alert(kind, f"{stop.reason} stops {stop.level}", f"{stop.level} is {stop.mode} now: {stop.detail}")
+    kept = {(stop.reason, stop.level) for stop in now.stops}
+    for stop in before:
+        if (stop.reason, stop.level) not in kept:
+            what = f"{stop.reason} stops {stop.level} no longer"
+            yield Alert(AlertKind.RESUME, what, f"{what}: an operator has resumed it.")
+    if known is not None and known.flattening and not now.flattening:
+        yield Alert(AlertKind.FLATTEN, "the account is flat", "All its orders have ended, all positions are closed.")
+
+
+def _refused(before: tuple[str, int], now: tuple[str, int]) -> Iterator[Alert]:
+    day, count = now
+    more = count - (before[1] if before[0] == day else 0)
+    if more > 0:
+        orders = "1 order" if more == 1 else f"{more} orders"
+        yield Alert(AlertKind.ORDER_REJECTED, "orders are refused", f"The market refused {orders}: {count} on {day}.")
 
 
 def _level(before: Level | None, level: Level, first: bool, at: int) -> Iterator[Alert]:

@@ -9,6 +9,7 @@ import pytest
 from panda_streams.alerts.ends import alert_of
 from panda_streams.alerts.kinds import AlertKind
 from panda_streams.alerts.watch import RECENT_MS, Facts, compare
+from panda_streams.domain.risk.modes import Latch, Mode, StopReason
 from panda_streams.embedded.supervisor import Ended
 from panda_streams.events import Level
 
@@ -89,6 +90,53 @@ def test_a_contract_note_is_told_when_it_is_posted():
     assert told(QUIET, trading) == []
     assert told(trading, posted) == [(AlertKind.CONTRACT_NOTE, "contract note of 2021-06-08")]
     assert told(None, posted) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        (StopReason.DAILY_LOSS, AlertKind.AUTOMATIC_HALT),
+        (StopReason.REJECTIONS, AlertKind.AUTOMATIC_HALT),
+        (StopReason.FEED_STALE, AlertKind.FEED_STALE),
+        (StopReason.FLATTENED, AlertKind.FLATTEN),
+    ],
+)
+def test_a_stop_is_told_once_and_so_is_its_end(reason, kind):
+    stop = Latch(reason=reason, mode=Mode.REDUCING, level="account", detail="lost 1200, the limit is 1000", since=AT)
+    stopped = facts(stops=(stop,))
+
+    [alert] = compare(QUIET, stopped, AT)
+
+    assert (alert.kind, alert.title) == (kind, f"{reason} stops account")
+    assert alert.body == "account is REDUCING now: lost 1200, the limit is 1000"
+    assert told(stopped, stopped) == []
+    assert told(stopped, QUIET) == [(AlertKind.RESUME, f"{reason} stops account no longer")]
+
+
+def test_who_begins_to_speak_tells_of_every_stop_in_force():
+    stop = Latch(reason=StopReason.DRAWDOWN, mode=Mode.HALTED, level="strategy:Momentum", detail="", since=1)
+
+    assert told(None, facts(stops=(stop,))) == [(AlertKind.AUTOMATIC_HALT, "DRAWDOWN stops strategy:Momentum")]
+
+
+def test_the_end_of_a_flattening_is_told():
+    flattening = facts(flattening=True)
+
+    assert told(flattening, QUIET) == [(AlertKind.FLATTEN, "the account is flat")]
+    assert told(QUIET, flattening) == told(None, QUIET) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        (("2021-06-08", 1), ("2021-06-08", 3), ["The market refused 2 orders: 3 on 2021-06-08."]),
+        (("2021-06-08", 3), ("2021-06-09", 1), ["The market refused 1 order: 1 on 2021-06-09."]),
+        (("2021-06-08", 3), ("2021-06-08", 3), []),
+        (("2021-06-08", 3), ("2021-06-09", 0), []),
+    ],
+)
+def test_refused_orders_are_counted_by_day(before, now, words):
+    assert [alert.body for alert in compare(facts(refused=before), facts(refused=now), AT)] == words
 
 
 @pytest.mark.parametrize(
