@@ -29,6 +29,7 @@ _COMMANDS = {
     "feed": "panda_streams.cli.feed:feed",
     "record": "panda_streams.cli.feed:record",
     "gateway": "panda_streams.cli.gateway:gateway",
+    "alert": "panda_streams.cli.alert:alert",
     "calendar": "panda_streams.cli.calendar:calendar",
     "instruments": "panda_streams.cli.instruments:instruments",
     "topics": "panda_streams.cli.topics:topics",
