@@ -10,8 +10,13 @@ from decimal import Decimal
 from panda_streams.brokers.port import Trader
 from panda_streams.domain import settlement
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
-from panda_streams.domain.contract_note import Tally
-from panda_streams.domain.corporate_actions import CorporateAction, Ratio, adjusted_quantity, cash_in_lieu
+from panda_streams.domain.corporate_actions import (
+    CorporateAction,
+    Ratio,
+    adjusted_price,
+    adjusted_quantity,
+    cash_in_lieu,
+)
 from panda_streams.domain.risk.account import Account, Book, book_booking
 from panda_streams.events import Action, ActionKind
 
@@ -29,9 +34,10 @@ class Done:
 
 
 def end_day(account: Account, namespace: str, trader: Trader, on: date, time: int) -> tuple[Account, list[Booking]]:
-    """Post the contract note of a trading day and begin the next one; what was bought the day before is delivered."""
+    """Post the contract note of a trading day; what was bought on the trading day before is delivered."""
     bookings = []
-    for strategy_id, charges in sorted(trader.contract_note(account.tally, on).items()):
+    tallies = dict(account.tallies)
+    for strategy_id, charges in sorted(trader.contract_note(tallies.pop(on.isoformat()), on).items()):
         bookings.append(
             Booking(
                 booking_id=booking_id(namespace, f"note/{on}", strategy_id, BookingKind.CONTRACT_NOTE),
@@ -56,7 +62,7 @@ def end_day(account: Account, namespace: str, trader: Trader, on: date, time: in
         else book
         for name, book in account.books.items()
     }
-    return account.model_copy(update={"books": books, "tally": Tally()}), bookings
+    return account.model_copy(update={"books": books, "tallies": tallies}), bookings
 
 
 def carry_out(account: Account, action: Action, capital: Decimal, time: int, *, halted: bool) -> Done:
@@ -130,7 +136,8 @@ def _adjust(account: Account, action: Action, time: int, *, halted: bool) -> Don
             )
         )
     detail = f"{name}, {ratio.new} for {ratio.old}: {len(bookings)} books changed"
-    return Done(account.model_copy(update={"books": books}), tuple(bookings), detail)
+    prices = {share: adjusted_price(at, ratio) if share == name else at for share, at in account.prices.items()}
+    return Done(account.model_copy(update={"books": books, "prices": prices}), tuple(bookings), detail)
 
 
 def _adjusted(book: Book, name: str, ratio: Ratio, price: Decimal) -> Book:

@@ -116,16 +116,24 @@ class Settings(BaseSettings):
         alias="PANDA_STRATEGIES",
         description="Directory of the strategies' YAML files. Unset: `strategies/configs` of the installation.",
     )
-    instruments: Path | None = Field(
+    instruments: str | None = Field(
         None,
         alias="PANDA_INSTRUMENTS",
-        description="YAML file of instruments. Unset: the list of NSE shares and indices that is part of the package.",
+        description="File of instruments, YAML or a dump of Kite (`*.csv`, `*.csv.gz`), or several joined by `:` as "
+        "`package:.panda/instruments/kite.csv.gz`, a later one counting where two know the same instrument; `package` "
+        "is the list of shares and indices that is part of the package. Unset: that list alone.",
     )
     calendar: Path | None = Field(
         None,
         alias="PANDA_CALENDAR",
         description="YAML file of holidays, special sessions and trading hours, whose entries are added to those of "
         "the package or replace them. Unset: those of the package.",
+    )
+    limits: Path | None = Field(
+        None,
+        alias="PANDA_LIMITS",
+        description="YAML file of risk limits, by namespace, of accounts, strategies and instruments (docs/risk.md). "
+        "Unset: those of the strategies' own files alone.",
     )
     paper_latency_ms: int = Field(
         500,

@@ -17,8 +17,10 @@ from panda_streams.domain.calendar import Session
 from panda_streams.domain.corporate_actions import Ratio, adjusted_quantity
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import OrderEvent, advance, fill_order
+from panda_streams.domain.lots import portion
 from panda_streams.domain.matching import Match, Sight, Trade
 from panda_streams.domain.orders import Amendment, Fill, Order, OrderState, Product, Reason, Role, Ticket, order_id
+from panda_streams.domain.protection import Guard, Protection
 from panda_streams.domain.signals import OrderType, Side, Signal, Validity, identify
 from panda_streams.domain.ticks import Depth, Tick, TickRef
 from panda_streams.domain.values import Value
@@ -26,6 +28,8 @@ from panda_streams.domain.values import Value
 __all__ = ["Change", "Desk", "Exchange", "Place", "Position", "accept"]
 
 NEVER = 2**62
+_CLOSERS = (Role.PROTECTION, Role.SQUARE_OFF, Role.FLATTEN)
+"""What the arm closes a position by, beside the legs of a bracket."""
 
 
 class Position(Value):
@@ -34,8 +38,11 @@ class Position(Value):
     quantity: int
     product: Product
     since: int
-    """Event time of the fill that opened it, milliseconds since the epoch; or after its last square-off, if that ended
-    without closing it."""
+    """Event time of the fill that opened it, milliseconds since the epoch."""
+    cost: Decimal
+    """What it cost, charges apart, with its sign."""
+    best: int
+    """The best last price since then, in smallest units: what a trailing stop follows."""
 
 
 class Change(NamedTuple):
@@ -85,10 +92,10 @@ def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrume
     live_at = max(signal.cause.time + exchange.latency(ticket.order_id), verdict_at)
     session = exchange.session(instrument, live_at)
     expires_at = session.closes if session is not None else live_at
-    if session is not None and session.square_off is not None and entering and ticket.product is Product.MIS:
-        expires_at = session.square_off
     if terms.ttl_minutes is not None:
         expires_at = min(expires_at, live_at + 60_000 * terms.ttl_minutes)
+    if entering and ticket.product is Product.MIS and session is not None and session.square_off is not None:
+        expires_at = min(expires_at, session.square_off)
     return Order(
         order_id=ticket.order_id,
         signal_id=signal.signal_id,
@@ -129,19 +136,19 @@ class Desk:
         exchange: Exchange,
         orders: Iterable[Order] = (),
         positions: Mapping[str, Position] | None = None,
-        *,
-        squares_off: bool = True,
+        protections: Mapping[str, Protection] | None = None,
     ) -> None:
         self._namespace = namespace
         self._instrument = instrument
         self._exchange = exchange
-        self._squares_off = squares_off
         self.orders: dict[str, Order] = {}
         """Working orders by id, oldest first."""
         self.positions: dict[str, Position] = dict(positions or {})
         """By strategy_id; what is flat is absent."""
         self.changed = False
         """True if it differs from what was stored; set to False by who stores it."""
+        self.frozen = False
+        """True while the arm decides no exit by itself: a hard halt."""
         self._count = 0
         self._number: dict[str, int] = {}
         """Who came first: orders at the same tick take their turns in it."""
@@ -158,17 +165,22 @@ class Desk:
         """Working legs of brackets, by entry and role."""
         self._reducing: dict[str, dict[str, None]] = {}
         """Orders that only reduce, by strategy, oldest first."""
-        self._squaring: set[str] = set()
-        """Strategies whose position is being squared off."""
+        self._closers: dict[str, dict[str, Role]] = {}
+        """Orders by which the arm closes a position, by strategy."""
         self._due: list[tuple[int, str]] = []
         """When something happens to an order by itself."""
         self._square_off = NEVER
+        self._protections = protections or {}
+        self._guards: dict[str, Guard] = {}
+        """Of the positions that are to be closed by themselves, by strategy_id."""
+        self._time_exit = NEVER
+        """When the first of them is, whatever its price."""
         self._open = (0, 0)
         """Bounds of continuous trading on the day of the last tick."""
         for order in orders:
             self._enter(order)
         for strategy_id in self.positions:
-            self._plan_square_off(strategy_id)
+            self._watch(strategy_id)
 
     # What is asked of it
 
@@ -212,6 +224,14 @@ class Desk:
             if order.cause.offset < before
         ]
 
+    def flatten(self, action: str, cause: TickRef, time: int) -> list[Change]:
+        """End all orders, and close all positions at the market: an operator's `action`, by its id."""
+        changes = [self._end(order, OrderEvent.CANCEL, time, Reason.FLATTENED) for order in list(self.orders.values())]
+        for strategy_id, position in sorted(self.positions.items()):
+            changes += self._decide(self._own_order(strategy_id, position, Role.FLATTEN, cause, action), time)
+            self._watch(strategy_id)
+        return changes
+
     def settle(self, price: Decimal, place: Place, time: int) -> list[Change]:
         """Close everything at what the contract is worth at its expiry, without the market."""
         changes = self.expire(NEVER, time, Reason.CONTRACT_EXPIRED)
@@ -226,26 +246,31 @@ class Desk:
         changes = self.expire(NEVER, time, Reason.CORPORATE_ACTION)
         self.changed = True
         for strategy_id, position in list(self.positions.items()):
-            quantity, _ = adjusted_quantity(position.quantity, ratio)
+            quantity, left = adjusted_quantity(position.quantity, ratio)
+            cost = position.cost - portion(position.cost, abs(left), abs(position.quantity) * ratio.new)
+            update = {"quantity": quantity, "cost": cost, "best": position.best * ratio.old // ratio.new}
             if quantity:
-                self.positions[strategy_id] = position.model_copy(update={"quantity": quantity})
+                self.positions[strategy_id] = position.model_copy(update=update)
             else:
                 del self.positions[strategy_id]
+            self._watch(strategy_id)
         return changes
 
     def late(self) -> Desk:
         """A desk with the same positions and no order, for an order that must meet ticks which have passed.
 
-        It squares nothing off: this desk does, now or once they are joined.
+        It closes no position by itself: this desk does, now or once they are joined.
         """
-        return Desk(self._namespace, self._instrument, self._exchange, (), self.positions, squares_off=False)
+        late = Desk(self._namespace, self._instrument, self._exchange, (), self.positions, self._protections)
+        late.frozen = True
+        return late
 
     def join(self, late: Desk, time: int) -> list[Change]:
         """Take over what is left on a desk of `late`, at the event time that this desk has come to."""
         self.changed = True
         self.positions = late.positions
         for strategy_id in self.positions:
-            self._plan_square_off(strategy_id)
+            self._watch(strategy_id)
         for order in late.orders.values():
             self._enter(order)
         return [change for strategy_id in sorted(self._reducing) for change in self._nothing_left(strategy_id, time)]
@@ -256,11 +281,20 @@ class Desk:
         """Meet a tick of the instrument. `book` gives the order book of a row, if there is one; `traded` are the shares
         that changed hands since the tick before, None if the source does not say."""
         time = tick.time
-        changes: list[Change] = []
-        if (self._due and self._due[0][0] <= time) or self._square_off <= time:
-            changes = self._pass(time, place)
-        if not self.orders or not self._trading(time):
+        changes = self.pass_time(time, place)
+        if not (self.orders or self._guards) or not self._trading(time):
             return changes
+        if self.orders:
+            changes += self._meet_orders(tick, place, book, traded)
+        if self._guards:
+            changes += self._meet_positions(tick, place)
+        return changes
+
+    def _meet_orders(
+        self, tick: Tick, place: Place, book: Callable[[int], Depth | None], traded: int | None
+    ) -> list[Change]:
+        changes: list[Change] = []
+        time = tick.time
         arriving = self._arrive(tick, place) if self._awaited and self._awaited[0][0] <= time else []
         reached = [(self._number[name], name, False) for name in self._at_market]
         self._reach(reached, tick)
@@ -279,18 +313,21 @@ class Desk:
 
     def pass_time(self, time: int, place: Place) -> list[Change]:
         """Take note that event time has reached `time`: no tick up to it follows."""
-        if (self._due and self._due[0][0] <= time) or self._square_off <= time:
-            return self._pass(time, place)
-        return []
+        changes: list[Change] = []
+        if (self._due and self._due[0][0] <= time) or (self._square_off <= time and not self.frozen):
+            changes += self._pass(time, place)
+        if self._time_exit <= time and not self.frozen and self._trading(time):
+            changes += self._end_positions(time, place)
+        return changes
 
     # Time
 
     def _pass(self, time: int, place: Place) -> list[Change]:
         """What happens by itself up to `time`, in the order of its moments."""
         changes: list[Change] = []
-        while (self._due and self._due[0][0] <= time) or self._square_off <= time:
-            if self._square_off <= (self._due[0][0] if self._due else NEVER):
-                changes += self._close_intraday(place)
+        while (self._due and self._due[0][0] <= time) or (self._square_off <= time and not self.frozen):
+            if not self.frozen and self._square_off <= (self._due[0][0] if self._due else NEVER):
+                changes += self._close_intraday(time, place)
                 continue
             at, name = self._due.pop(0)
             order = self.orders.get(name)
@@ -327,24 +364,69 @@ class Desk:
             return Reason.SQUARED_OFF
         return Reason.TTL_ENDED if order.validity is Validity.TTL else Reason.DAY_ENDED
 
-    def _close_intraday(self, place: Place) -> list[Change]:
-        """Close at the market what has to be closed before the session ends.
-
-        An order for it is caused at the moment itself and lives from then plus latency on, whenever the first tick or
-        beat after it comes.
-        """
+    def _close_intraday(self, time: int, place: Place) -> list[Change]:
+        """Close at the market what has to be closed before the session ends."""
         at, self._square_off = self._square_off, NEVER
         changes: list[Change] = []
         for strategy_id, position in sorted(self.positions.items()):
-            if strategy_id in self._squaring:
+            if self._closing(strategy_id, Role.SQUARE_OFF, Role.FLATTEN):
                 continue
             due = self._square_off_of(position)
             if due > at:
                 self._square_off = min(self._square_off, due)
                 continue
-            order = self._own_order(strategy_id, position, Role.SQUARE_OFF, place.ref(-1, at), f"{at}/{place.offset}")
-            changes += self._decide(order, at)
+            cause = place.ref(-1, time)
+            order = self._own_order(strategy_id, position, Role.SQUARE_OFF, cause, f"{at}/{place.offset}")
+            changes += self._decide(order, time)
         return changes
+
+    def _meet_positions(self, tick: Tick, place: Place) -> list[Change]:
+        """Close the positions whose protection says so at this price."""
+        changes: list[Change] = []
+        for strategy_id, guard in list(self._guards.items()):
+            best = guard.best
+            reason = guard.see(tick.price)
+            if guard.best != best:
+                position = self.positions[strategy_id]
+                self.positions[strategy_id] = position.model_copy(update={"best": guard.best})
+                self.changed = True
+            if reason is not None and not self.frozen:
+                changes += self._protect(strategy_id, reason, place.ref(tick.row, tick.time))
+        return changes
+
+    def _end_positions(self, time: int, place: Place) -> list[Change]:
+        """Close the positions that were held for as long as their protection allows."""
+        changes: list[Change] = []
+        for strategy_id, guard in list(self._guards.items()):
+            if guard.ends_at is not None and guard.ends_at <= time:
+                changes += self._protect(strategy_id, Reason.TIME_EXIT, place.ref(-1, time))
+        self._time_exit = min((g.ends_at for g in self._guards.values() if g.ends_at is not None), default=NEVER)
+        return changes
+
+    def _protect(self, strategy_id: str, reason: Reason, cause: TickRef) -> list[Change]:
+        del self._guards[strategy_id]
+        moment = f"{reason}/{cause.offset}/{cause.row}"
+        order = self._own_order(strategy_id, self.positions[strategy_id], Role.PROTECTION, cause, moment)
+        return [change._replace(reason=reason) for change in self._decide(order, cause.time)]
+
+    def _watch(self, strategy_id: str) -> None:
+        """Plan what happens to a position by itself, after it or an order that was to close it has changed."""
+        position = self.positions.get(strategy_id)
+        self._guards.pop(strategy_id, None)
+        if position is None:
+            return
+        self._plan_square_off(strategy_id)
+        protection = self._protections.get(strategy_id)
+        if protection is None or self._closing(strategy_id, Role.PROTECTION, Role.FLATTEN):
+            return
+        average = (position.cost / position.quantity).scaleb(self._instrument.decimals)
+        guard = Guard(protection, long=position.quantity > 0, average=average, since=position.since, best=position.best)
+        self._guards[strategy_id] = guard
+        if guard.ends_at is not None:
+            self._time_exit = min(self._time_exit, guard.ends_at)
+
+    def _closing(self, strategy_id: str, *roles: Role) -> bool:
+        return any(role in roles for role in self._closers.get(strategy_id, {}).values())
 
     def _square_off_of(self, position: Position) -> int:
         if position.product is not Product.MIS:
@@ -355,7 +437,7 @@ class Desk:
         return max(session.square_off, position.since)
 
     def _plan_square_off(self, strategy_id: str) -> None:
-        if self._squares_off and strategy_id not in self._squaring:
+        if not self._closing(strategy_id, Role.SQUARE_OFF, Role.FLATTEN):
             self._square_off = min(self._square_off, self._square_off_of(self.positions[strategy_id]))
 
     def _trading(self, time: int) -> bool:
@@ -495,12 +577,22 @@ class Desk:
         quantity = (before.quantity if before else 0) + order.signed * fill.quantity
         if not quantity:
             self.positions.pop(fill.strategy_id, None)
+            self._watch(fill.strategy_id)
             return True
-        goes_on = before is not None and before.quantity * quantity > 0
-        since = before.since if before is not None and goes_on else fill.time
-        self.positions[fill.strategy_id] = Position(quantity=quantity, product=fill.product, since=since)
-        self._plan_square_off(fill.strategy_id)
-        return before is not None and not goes_on
+        units = int(fill.price.scaleb(self._instrument.decimals))
+        if before is None or before.quantity * quantity < 0:
+            cost, since, best = quantity * fill.price, fill.time, units
+        else:
+            cost, since, best = before.cost, before.since, before.best
+            grown = quantity - before.quantity
+            if grown * quantity > 0:
+                cost += grown * fill.price
+            else:
+                cost -= portion(cost, -grown, before.quantity)
+        position = Position(quantity=quantity, product=fill.product, since=since, cost=cost, best=best)
+        self.positions[fill.strategy_id] = position
+        self._watch(fill.strategy_id)
+        return before is not None and before.quantity * quantity < 0
 
     def _closable(self, order: Order) -> int:
         """How much of an order which only reduces can still do so."""
@@ -628,8 +720,8 @@ class Desk:
             self._reducing.setdefault(order.strategy_id, {})[order.order_id] = None
         if order.parent is not None:
             self._legs[order.parent, order.role] = order.order_id
-        if order.role is Role.SQUARE_OFF:
-            self._squaring.add(order.strategy_id)
+        if order.role in _CLOSERS:
+            self._closers.setdefault(order.strategy_id, {})[order.order_id] = order.role
         if order.looked:
             self._put_on_market(order, self._count)
         else:
@@ -656,10 +748,6 @@ class Desk:
     def _end(self, order: Order, event: OrderEvent, time: int, reason: Reason) -> Change:
         ended = advance(order, event)
         self._leave(ended)
-        held = self.positions.get(order.strategy_id)
-        if order.role is Role.SQUARE_OFF and held is not None:
-            self.positions[order.strategy_id] = held.model_copy(update={"since": time + 1})
-            self._plan_square_off(order.strategy_id)
         return Change(ended, time, reason=reason)
 
     def _leave(self, order: Order) -> None:
@@ -673,8 +761,9 @@ class Desk:
                 del self._reducing[order.strategy_id]
         if order.parent is not None:
             del self._legs[order.parent, order.role]
-        if order.role is Role.SQUARE_OFF:
-            self._squaring.discard(order.strategy_id)
+        if order.role in _CLOSERS:
+            del self._closers[order.strategy_id][order.order_id]
+            self._watch(order.strategy_id)
 
     def _unlist(self, order: Order) -> None:
         name, number, scale = order.order_id, self._number[order.order_id], self._instrument.decimals

@@ -32,8 +32,12 @@ class Role(StrEnum):
     """The leg of a bracket that takes the profit."""
     STOP = "STOP"
     """The leg of a bracket that limits the loss."""
+    PROTECTION = "PROTECTION"
+    """Closes a position for one of the reasons that the strategy's configuration at the account names."""
     SQUARE_OFF = "SQUARE_OFF"
     """Closes an intraday position before the session ends."""
+    FLATTEN = "FLATTEN"
+    """Closes a position because an operator closes them all."""
     SETTLEMENT = "SETTLEMENT"
     """Closes a position in a derivative at its expiry, without the market."""
 
@@ -81,6 +85,14 @@ class Reason(StrEnum):
     """A leg of a bracket has shrunk, or ended, with what its other leg was filled."""
     POSITION_CLOSED = "POSITION_CLOSED"
     """Nothing is left that an order which only reduces could close."""
+    STOP_LOSS = "STOP_LOSS"
+    """The price has moved against the position by as much as its protection allows."""
+    TRAILING_STOP = "TRAILING_STOP"
+    """The price has come back from its best by as much as the position's protection allows."""
+    TAKE_PROFIT = "TAKE_PROFIT"
+    """The price has moved with the position by as much as its protection asks for."""
+    TIME_EXIT = "TIME_EXIT"
+    """The position was held for as long as its protection allows."""
     SQUARED_OFF = "SQUARED_OFF"
     """An intraday entry was still working when intraday positions had to be closed."""
     DAY_ENDED = "DAY_ENDED"
@@ -91,6 +103,8 @@ class Reason(StrEnum):
     """The recording or the simulation has ended."""
     TICKS_GONE = "TICKS_GONE"
     """The ticks after its cause were no longer kept when the arm first looked at its shard."""
+    FLATTENED = "FLATTENED"
+    """An operator has ended all orders."""
     CONTRACT_EXPIRED = "CONTRACT_EXPIRED"
     CORPORATE_ACTION = "CORPORATE_ACTION"
     """A split or bonus: the exchange takes all orders on the old share away."""
@@ -199,7 +213,7 @@ class Fill(Value):
     side: Side
     """BUY or SELL."""
     role: Role
-    """What the order was for: ENTRY, EXIT, TARGET, STOP, SQUARE_OFF or SETTLEMENT."""
+    """What the order was for: ENTRY, EXIT, TARGET, STOP, PROTECTION, SQUARE_OFF, FLATTEN or SETTLEMENT."""
     product: Product
     """How the position is held."""
     quantity: int

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import Match, PaperMarket, QueueModel, Sight, draw
@@ -18,8 +20,15 @@ from tests.unit.builders import a_tick
 from tests.unit.domain.desks import SHARE, a_book, a_market, an_order
 
 BUY, SELL = Side.BUY, Side.SELL
-LOTS = Instrument(exchange="NFO", symbol="NIFTY26JANFUT", kind=InstrumentKind.FUTURE, lot=50)
-BANDED = SHARE.model_copy(update={"lower_circuit": Decimal(90), "upper_circuit": Decimal(110)})
+LOTS = Instrument(
+    exchange="NFO",
+    symbol="NIFTY26JANFUT",
+    kind=InstrumentKind.FUTURE,
+    lot=50,
+    underlying="NSE:NIFTY 50",
+    expiry=date(2026, 1, 29),
+)
+BANDED = structs.replace(SHARE, lower_circuit=Decimal(90), upper_circuit=Decimal(110))
 ASKS = [(10_000, 10), (10_010, 20), (10_030, 500)]
 BIDS = [(9_990, 10), (9_980, 20), (9_950, 500)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,7 +39,7 @@ def in_flight(account: Account, side: Side, quantity: int, order_id: str = "o1",
 
 
 def test_an_entry_buys_the_share_of_capital_in_whole_lots() -> None:
-    verdict = judge(Account(), a_signal(price="999"), ALLOWED, SHARE.model_copy(update={"lot": 3}))
+    verdict = judge(Account(), a_signal(price="999"), ALLOWED, msgspec.structs.replace(SHARE, lot=3))
 
     assert verdict.quantity == 9
     assert verdict.refusals == ()
