@@ -109,6 +109,9 @@ def _adjust(account: Account, action: Action, time: int, *, halted: bool) -> Don
     name, ratio, price = action.instrument, action.ratio, action.price
     if name is None or ratio is None or price is None:
         return Done(account, (), f"a {action.what} needs an instrument, a ratio and a price", done=False)
+    if action.what is ActionKind.BONUS and ratio.new <= ratio.old:
+        detail = f"a bonus gives more shares than before, found {ratio.new} for {ratio.old}: name the new ones first"
+        return Done(account, (), detail, done=False)
     if not halted:
         detail = "positions may move meanwhile: `panda halt` the arm first, and `panda resume` it afterwards"
         return Done(account, (), detail, done=False)

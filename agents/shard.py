@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from panda_streams.domain.desk import Change, Desk
 from panda_streams.domain.instruments import Instruments
-from panda_streams.domain.ticks import Tick
+from panda_streams.domain.ticks import Tick, traded_since
 from tables.execution import ExecutionRow, ShardRow
 
 __all__ = ["DeskRow", "Seen", "Shard"]
@@ -26,12 +26,7 @@ class Seen(NamedTuple):
 
     def traded(self, tick: Tick) -> int | None:
         """Shares that changed hands between it and the next tick; None if the source does not say."""
-        if tick.volume is None:
-            return None
-        if self.volume is None:
-            return 0  # how many of them were traded before is not known, so none are counted
-        # The count starts again with each day.
-        return tick.volume - self.volume if tick.volume >= self.volume else tick.volume
+        return traded_since(self.volume, tick.volume)
 
 
 @dataclass(slots=True)

@@ -70,13 +70,13 @@ def test_a_position_in_a_silent_instrument_is_squared_off_once_by_beats_alone() 
     assert said == [[], [(SQUARE_OFF, OrderState.WORKING)], [], []]
 
 
-def test_a_square_off_without_a_beat_is_decided_by_the_next_tick_and_meets_it() -> None:
+def test_a_square_off_without_a_beat_is_caused_at_its_moment_and_meets_the_next_tick() -> None:
     floor = Floor()
     floor.hold(10)
 
     changes = floor.tick(10_000, SQUARE_OFF + 7_000)
 
-    assert squared(changes) == [(SQUARE_OFF + 7_000, OrderState.WORKING), (SQUARE_OFF + 7_000, OrderState.FILLED)]
+    assert squared(changes) == [(SQUARE_OFF, OrderState.WORKING), (SQUARE_OFF + 7_000, OrderState.FILLED)]
 
 
 @pytest.mark.parametrize("wakes", [SQUARE_OFF, SQUARE_OFF + 4 * MINUTE])
@@ -162,7 +162,7 @@ def test_a_square_off_that_ends_with_the_data_is_made_once_more_when_it_goes_on(
 
     second, *_ = floor.beat(SQUARE_OFF + 9)
 
-    assert (second.order.role, second.time) == (Role.SQUARE_OFF, T0 + SQUARE_OFF + 9)
+    assert (second.order.role, second.time) == (Role.SQUARE_OFF, T0 + SQUARE_OFF + 6)
     assert second.order.order_id != first.order.order_id
     assert fills(floor.tick(10_000, SQUARE_OFF + 10))[0][1] == 10
 

@@ -81,16 +81,11 @@ def untimed(protections: dict[str, Protection]) -> dict[str, Protection]:
 def a_log(
     ticks: list[tuple[Tick, int | None]], cuts: set[int], beats: set[int]
 ) -> Iterator[tuple[Place, list[tuple[Tick, int | None]] | int]]:
-    """The records of a log: ticks cut before these places, and beats at these times wherever they can stand.
-
-    The beat of the square-off is in every log, as one of every second is.
-    """
-    moment = T0 + SQUARE_OFF
-    cuts = {*cuts, sum(tick.time <= moment for tick, _ in ticks)}
+    """The records of a log: ticks cut before these places, and beats at these times wherever they can stand."""
     edges = sorted({0, len(ticks)} | {cut for cut in cuts if cut < len(ticks)})
     told, places = T0 - 1, (Place("sim", "1", 0, offset) for offset in count(1))
     for begin, end in pairwise(edges):
-        for at in sorted({*beats, moment}):
+        for at in sorted(beats):
             if told < at < ticks[begin][0].time:
                 yield next(places), at
                 told = at
