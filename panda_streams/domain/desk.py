@@ -215,6 +215,7 @@ class Desk:
         changes = [self._end(order, OrderEvent.CANCEL, time, Reason.FLATTENED) for order in list(self.orders.values())]
         for strategy_id, position in sorted(self.positions.items()):
             changes += self._decide(self._own_order(strategy_id, position, Role.FLATTEN, cause, action), time)
+            self._watch(strategy_id)
         return changes
 
     def settle(self, price: Decimal, place: Place, time: int) -> list[Change]:
