@@ -8,13 +8,13 @@ from typing import Any
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
 from panda_streams.domain.corporate_actions import CorporateAction, Ratio
 from panda_streams.domain.orders import Fill, Product, Role
-from panda_streams.domain.signals import Intent, Quote, Side, Signal, identify
+from panda_streams.domain.signals import AT_MARKET, Intent, Quote, Side, Signal, Terms, identify
 from panda_streams.domain.ticks import Tick, TickRef
 from panda_streams.events import StageBeat, TickBatch
 
 INFY = "NSE:INFY"
 T0 = 1_623_123_900_000
-"""A trading morning, milliseconds since the epoch."""
+"""The opening of Tuesday, 8 June 2021, 09:15 in India: milliseconds since the epoch."""
 
 
 def a_tick(price: int = 140_000, *, row: int = 0, time: int = T0, instrument: str = INFY, **fields: int) -> Tick:
@@ -44,6 +44,8 @@ def a_signal(
     config: str = "v1",
     instrument: str = INFY,
     cause: TickRef | None = None,
+    size: str = "1",
+    terms: Terms = AT_MARKET,
 ) -> Signal:
     cause = cause or a_ref(row=sequence)
     quote = Quote(tick=cause, price=Decimal(price), bid=None, ask=None) if price is not None else None
@@ -53,8 +55,10 @@ def a_signal(
         strategy_id=strategy_id,
         config=config,
         instrument=instrument,
-        side=side or (Side.BUY if intent is Intent.ENTRY else Side.SELL),
+        side=side or (Side.SELL if intent is Intent.EXIT else Side.BUY),
         intent=intent,
+        size=Decimal(size),
+        terms=terms,
         cause=cause,
         quote=quote,
         producer=f"brain/{cause.shard}/{strategy_id}",
@@ -74,6 +78,8 @@ def a_fill(
     order_id: str = "order",
     instrument: str = INFY,
     product: Product = Product.MIS,
+    role: Role | None = None,
+    margined: bool = False,
 ) -> Fill:
     return Fill(
         fill_id=identify("fill", number),
@@ -84,9 +90,9 @@ def a_fill(
         side=side,
         quantity=quantity,
         price=Decimal(price),
-        role=Role.ENTRY if side is Side.BUY else Role.EXIT,
+        role=role or (Role.ENTRY if side is Side.BUY else Role.EXIT),
         product=product,
-        margined=False,
+        margined=margined,
         charges={"brokerage": Decimal(charges)} if Decimal(charges) else {},
         time=time,
         tick=a_ref(time=time),
