@@ -19,7 +19,7 @@ from panda_streams.brokers.port import Broker, Trader
 from panda_streams.codec import encode
 from panda_streams.domain.bookings import Booking
 from panda_streams.domain.calendar import trading_date
-from panda_streams.domain.instruments import Instrument
+from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.orders import Role, Ticket, order_id
 from panda_streams.domain.risk.account import Reservation, carried, order_changed, reserve
 from panda_streams.domain.risk.rules import Allowance, Verdict, judge
@@ -232,8 +232,8 @@ class RiskAgent(Agent):
         account = known.accounts.get(context.namespace) if known is not None else None
         if action.world != context.world:
             done = Done(row.account, (), f"it is for the world {action.world}, this is {context.world}", done=False)
-        elif action.instrument is not None and action.instrument not in context.instruments:
-            done = Done(row.account, (), f"{action.instrument} is not in the list of instruments", done=False)
+        elif (refusal := self._refusal(row, action)) is not None:
+            done = Done(row.account, (), refusal, done=False)
         else:
             halted = context.levels.halted(context.namespace) is not None
             capital = account.capital if account is not None else Decimal(0)
@@ -271,6 +271,22 @@ class RiskAgent(Agent):
         )
         outputs.append(Output(self._audit, context.namespace.encode(), encode(completed), self._home))
         return row.model_copy(update={"sequence": row.sequence + 1}), outputs
+
+    def _refusal(self, row: RiskRow, action: Action) -> str | None:
+        """Why an action is for something that there is not, and what to do."""
+        context, name, strategy_id = self._context, action.instrument, action.strategy_id
+        if name is not None:
+            instrument = context.instruments.get(name)
+            if instrument is None:
+                return f"{name} is not in the list of instruments: name one that is"
+            if instrument.kind is not InstrumentKind.EQUITY:
+                return f"{name} is no share ({instrument.kind}): only shares are split or given as a bonus"
+        if strategy_id is None or strategy_id in row.account.books:
+            return None
+        config = context.strategies.get(strategy_id)
+        if config is None or context.namespace not in config.accounts:
+            return f"no strategy {strategy_id} has an account at {context.namespace}: name one that has"
+        return None
 
     def _allowance(self, signal: Signal) -> Allowance:
         namespace = self._context.namespace

@@ -229,8 +229,8 @@ class _Case:
     def _settled(self, quantity: int) -> Finding:
         holdings: Holdings = self.book.holdings[self.signal.instrument]
         today, before = self.allowance.today, self.allowance.settled_before
-        assert today is not None, "the arm of an account that delivers has a calendar"
-        assert before is not None
+        if today is None or before is None:
+            return Finding(rule=Rule.NOT_SETTLED, passed=False, value=str(quantity))
         free = sellable(holdings, today, btst=self.allowance.btst, settled_before=before)
         free -= self._flying(self.signal.side, closing=True)
         return Finding(rule=Rule.NOT_SETTLED, passed=quantity <= free, value=str(quantity), limit=str(free))
@@ -278,6 +278,8 @@ class _Case:
         allowance, book = self.allowance, self.book
         assert self.price is not None
         sign = 1 if side is Side.BUY else -1
+        # Orders in flight may close the other side, too, but never more of it than there is.
+        closing = min(closing + self._flying(side, closing=True), max(-self.held * sign, 0))
         position = self.held * sign + closing + self._flying(side, closing=False) + quantity
         needed = quantity * margin(self.instrument, side, self.price) * CASH_MARGIN
         free = book.cash - sum(book.blocked.values()) - self.account.reserved_cash(self.signal.strategy_id)
