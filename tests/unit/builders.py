@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
 from panda_streams.domain.corporate_actions import CorporateAction, Ratio
+from panda_streams.domain.instruments import Instrument, InstrumentKind, Right
 from panda_streams.domain.orders import Fill, Product, Role
 from panda_streams.domain.signals import AT_MARKET, Intent, Quote, Side, Signal, Terms, identify
 from panda_streams.domain.ticks import Tick, TickRef
@@ -15,6 +17,29 @@ from panda_streams.events import StageBeat, TickBatch
 INFY = "NSE:INFY"
 T0 = 1_623_123_900_000
 """The opening of Tuesday, 8 June 2021, 09:15 in India: milliseconds since the epoch."""
+
+
+SHARE = Instrument(exchange="NSE", symbol="INFY", kind=InstrumentKind.EQUITY)
+INDEX = Instrument(exchange="NSE", symbol="NIFTY 50", kind=InstrumentKind.INDEX)
+FUTURE = Instrument(
+    exchange="NFO",
+    symbol="NIFTY21JUNFUT",
+    kind=InstrumentKind.FUTURE,
+    lot=5,
+    underlying=INDEX.id,
+    expiry=date(2021, 6, 8),
+)
+"""It expires on the day of T0."""
+CALL = Instrument(
+    exchange="NFO",
+    symbol="NIFTY21JUN15000CE",
+    kind=InstrumentKind.OPTION,
+    lot=5,
+    underlying=INDEX.id,
+    expiry=date(2021, 6, 8),
+    strike=Decimal(15_000),
+    right=Right.CALL,
+)
 
 
 def a_tick(price: int = 140_000, *, row: int = 0, time: int = T0, instrument: str = INFY, **fields: int) -> Tick:
