@@ -9,10 +9,10 @@ from typing import Any
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
 from panda_streams.domain.corporate_actions import CorporateAction, Ratio
 from panda_streams.domain.instruments import Instrument, InstrumentKind, Right
-from panda_streams.domain.orders import Fill, Product, Role
-from panda_streams.domain.signals import AT_MARKET, Intent, Quote, Side, Signal, Terms, identify
+from panda_streams.domain.orders import Fill, OrderState, Product, Role
+from panda_streams.domain.signals import AT_MARKET, Intent, OrderType, Quote, Side, Signal, Terms, identify
 from panda_streams.domain.ticks import Tick, TickRef
-from panda_streams.events import StageBeat, TickBatch
+from panda_streams.events import OrderUpdate, StageBeat, TickBatch
 
 INFY = "NSE:INFY"
 T0 = 1_623_123_900_000
@@ -121,6 +121,43 @@ def a_fill(
         charges={"brokerage": Decimal(charges)} if Decimal(charges) else {},
         time=time,
         tick=a_ref(time=time),
+    )
+
+
+def an_update(
+    order_id: str,
+    state: OrderState,
+    fill: Fill | None = None,
+    *,
+    sequence: int = 0,
+    time: int = T0,
+    shard: int = 0,
+    namespace: str = "paper",
+    strategy_id: str = "Momentum",
+    instrument: str = INFY,
+) -> OrderUpdate:
+    return OrderUpdate(
+        world="sim",
+        namespace=namespace,
+        order_id=order_id,
+        signal_id="signal",
+        parent=None,
+        strategy_id=strategy_id,
+        instrument=instrument,
+        side=fill.side if fill else Side.BUY,
+        role=fill.role if fill else Role.ENTRY,
+        product=fill.product if fill else Product.MIS,
+        order_type=OrderType.MARKET,
+        quantity=10,
+        filled=fill.quantity if fill else 0,
+        price=None,
+        trigger=None,
+        state=state,
+        reason=None,
+        time=time,
+        fill=fill,
+        producer=f"execution/{shard}",
+        sequence=sequence,
     )
 
 
