@@ -28,9 +28,10 @@ class Done:
 
 
 def end_day(account: Account, namespace: str, trader: Trader, on: date, time: int) -> tuple[Account, list[Booking]]:
-    """Post the contract note of a trading day and begin the next one; what was bought the day before is delivered."""
+    """Post the contract note of a trading day; what was bought on the trading day before is delivered."""
     bookings = []
-    for strategy_id, charges in sorted(trader.contract_note(account.tally, on).items()):
+    tallies = dict(account.tallies)
+    for strategy_id, charges in sorted(trader.contract_note(tallies.pop(on.isoformat(), Tally()), on).items()):
         bookings.append(
             Booking(
                 booking_id=booking_id(namespace, f"note/{on}", strategy_id, BookingKind.CONTRACT_NOTE),
@@ -55,7 +56,7 @@ def end_day(account: Account, namespace: str, trader: Trader, on: date, time: in
         else book
         for name, book in account.books.items()
     }
-    return account.model_copy(update={"books": books, "tally": Tally()}), bookings
+    return account.model_copy(update={"books": books, "tallies": tallies}), bookings
 
 
 def carry_out(account: Account, action: Action, capital: Decimal, time: int, *, halted: bool) -> Done:
@@ -102,6 +103,9 @@ def _adjust(account: Account, action: Action, time: int, *, halted: bool) -> Don
     name, ratio, price = action.instrument, action.ratio, action.price
     if name is None or ratio is None or price is None:
         return Done(account, (), f"a {action.what} needs an instrument, a ratio and a price", done=False)
+    if action.what is ActionKind.BONUS and ratio.new <= ratio.old:
+        detail = f"a bonus gives more shares than before, found {ratio.new} for {ratio.old}: name the new ones first"
+        return Done(account, (), detail, done=False)
     if not halted:
         detail = "positions may move meanwhile: `panda halt` the arm first, and `panda resume` it afterwards"
         return Done(account, (), detail, done=False)

@@ -22,6 +22,7 @@ from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.desk import Change, Desk, Place, accept
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.orders import Order, Reason
+from panda_streams.domain.protection import Protection
 from panda_streams.domain.settlement_price import settlement_price
 from panda_streams.domain.signals import Intent, Signal
 from panda_streams.domain.ticks import Depth, price_of
@@ -65,6 +66,11 @@ class ExecutionAgent(Agent):
         self._updates = context.topic("orders.updates")
         self._filled = context.topic("orders.filled")
         self._marks = context.topic("marks")
+        self._protections = {
+            strategy_id: config.accounts[context.namespace].protection
+            for strategy_id, config in context.strategies.items()
+            if context.namespace in config.accounts and config.accounts[context.namespace].protection != Protection()
+        }
         self._account = context.namespace.encode()
         self._home = partition_of(self._account, context.partitions)
         self.inputs = (read_ticks(self._ticks), read_validated(context.topic("signals.validated")))
@@ -82,7 +88,8 @@ class ExecutionAgent(Agent):
         return row.dump()
 
     def _desk(self, name: str, orders: Iterable[Order] = (), positions: Mapping[str, Any] | None = None) -> Desk:
-        return Desk(self._context.namespace, self._context.instruments[name], self._trader, orders, positions)
+        context = self._context
+        return Desk(context.namespace, context.instruments[name], self._trader, orders, positions, self._protections)
 
     # Records
 

@@ -19,8 +19,9 @@ from panda_streams.brokers.port import Broker, Trader
 from panda_streams.codec import encode
 from panda_streams.domain.bookings import Booking
 from panda_streams.domain.calendar import trading_date
+from panda_streams.domain.contract_note import Tally
 from panda_streams.domain.instruments import Instrument, InstrumentKind
-from panda_streams.domain.orders import Role, Ticket, order_id
+from panda_streams.domain.orders import Product, Role, Ticket, order_id
 from panda_streams.domain.risk.account import Reservation, carried, order_changed, reserve
 from panda_streams.domain.risk.rules import Allowance, Verdict, judge
 from panda_streams.domain.shards import ShardMap
@@ -135,22 +136,29 @@ def step_update(row: RiskRow, update: OrderUpdate, trader: Trader, instrument: I
     """Take in what became of an order."""
     account = order_changed(row.account, update.order_id, update.state, update.fill, instrument)
     if update.fill is not None and instrument is not None:
-        tally = trader.counted(account.tally, update.fill, instrument)
-        account = account.model_copy(update={"tally": tally})
+        day = trading_date(update.fill.time).isoformat()
+        tally = trader.counted(account.tallies.get(day, Tally()), update.fill, instrument)
+        account = account.model_copy(update={"tallies": {**account.tallies, day: tally}})
     return row.model_copy(update={"account": account, "time": max(row.time, update.time), "version": row.version + 1})
 
 
 def step_day_end(
     row: RiskRow, end: DayEnd, shards: int, namespace: str, trader: Trader
 ) -> tuple[RiskRow, list[Booking]]:
-    """Take in that a shard's trading day has ended; once all have, post the day's contract note."""
+    """Take in that a shard's trading day has ended; once all have, post the contract note of the day.
+
+    A day that had no end, as where a recording stops at noon, has its note with the next one's.
+    """
     shard = end.producer.rpartition("/")[2]
     ended = {**row.ended, shard: end.date.isoformat()}
     row = row.model_copy(update={"ended": ended, "time": max(row.time, end.time), "version": row.version + 1})
     over = min(ended.values())
     if len(ended) < shards or over <= row.noted:
         return row, []
-    account, bookings = end_day(row.account, namespace, trader, date.fromisoformat(over), end.time)
+    account, bookings = row.account, list[Booking]()
+    for day in sorted({over, *(day for day in account.tallies if day <= over)}):
+        account, more = end_day(account, namespace, trader, date.fromisoformat(day), end.time)
+        bookings += more
     return row.model_copy(update={"account": account, "noted": over}), bookings
 
 
@@ -197,7 +205,7 @@ class RiskAgent(Agent):
                 row, outputs = self._act(row, event)
             case Signal():
                 instrument = self._context.instruments.get(event.instrument)
-                row, verdict = step_signal(row, event, namespace, self._allowance(event), instrument)
+                row, verdict = step_signal(row, event, namespace, self._allowance(event, instrument), instrument)
                 outputs = [self._said(verdict, part.partition)]
         part.rows.put(namespace, row)
         return outputs
@@ -232,8 +240,14 @@ class RiskAgent(Agent):
         account = known.accounts.get(context.namespace) if known is not None else None
         if action.world != context.world:
             done = Done(row.account, (), f"it is for the world {action.world}, this is {context.world}", done=False)
-        elif (refusal := self._refusal(row, action)) is not None:
-            done = Done(row.account, (), refusal, done=False)
+        elif action.strategy_id is not None and account is None and action.strategy_id not in row.account.books:
+            detail = f"{action.strategy_id} has neither an account nor a book here: name one that has"
+            done = Done(row.account, (), detail, done=False)
+        elif action.instrument is not None and action.instrument not in context.instruments:
+            done = Done(row.account, (), f"{action.instrument} is not in the list of instruments", done=False)
+        elif action.instrument is not None and context.instruments[action.instrument].kind is not InstrumentKind.EQUITY:
+            detail = f"{action.instrument} is no share: only shares are split or given as a bonus"
+            done = Done(row.account, (), detail, done=False)
         else:
             halted = context.levels.halted(context.namespace) is not None
             capital = account.capital if account is not None else Decimal(0)
@@ -272,23 +286,7 @@ class RiskAgent(Agent):
         outputs.append(Output(self._audit, context.namespace.encode(), encode(completed), self._home))
         return row.model_copy(update={"sequence": row.sequence + 1}), outputs
 
-    def _refusal(self, row: RiskRow, action: Action) -> str | None:
-        """Why an action is for something that there is not, and what to do."""
-        context, name, strategy_id = self._context, action.instrument, action.strategy_id
-        if name is not None:
-            instrument = context.instruments.get(name)
-            if instrument is None:
-                return f"{name} is not in the list of instruments: name one that is"
-            if instrument.kind is not InstrumentKind.EQUITY:
-                return f"{name} is no share ({instrument.kind}): only shares are split or given as a bonus"
-        if strategy_id is None or strategy_id in row.account.books:
-            return None
-        config = context.strategies.get(strategy_id)
-        if config is None or context.namespace not in config.accounts:
-            return f"no strategy {strategy_id} has an account at {context.namespace}: name one that has"
-        return None
-
-    def _allowance(self, signal: Signal) -> Allowance:
+    def _allowance(self, signal: Signal, instrument: Instrument | None) -> Allowance:
         namespace = self._context.namespace
         config = self._context.strategies.get(signal.strategy_id)
         listed = config is not None and namespace in config.brokers and config.version == signal.config
@@ -307,9 +305,18 @@ class RiskAgent(Agent):
             shorts=account.shorts,
             btst=account.btst,
             max_quote_age_ms=1000 * account.max_quote_age_s,
+            entries=self._entries(instrument, account.product, signal.cause.time),
             today=today,
             settled_before=self._trader.calendar.previous_trading_day(today),
         )
+
+    def _entries(self, instrument: Instrument | None, product: Product, time: int) -> tuple[int, int] | None:
+        """When an instrument may be entered on the day of `time`."""
+        session = self._trader.session(instrument, time) if instrument is not None else None
+        if session is None:
+            return None
+        until = session.square_off if product is Product.MIS else None
+        return session.opens, session.closes if until is None else until
 
     def beat(self, part: Part, reached: int, now: float) -> list[Output]:
         value = encode(StageBeat(world=self._context.world, producer=risk_writer(), time=reached))

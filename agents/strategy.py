@@ -12,6 +12,7 @@ import orjson
 from msgspec import Struct
 
 from agents.context import Context
+from agents.contracts import Contracts, quoted
 from agents.reading import brain_writer, read_ticks
 from panda_streams.codec import encode
 from panda_streams.domain.shards import ShardMap
@@ -24,6 +25,7 @@ from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item
 from panda_streams.streams.sender import partition_of
 from panda_streams.topics import level_key
+from strategies.config import StrategyConfig
 from strategies.interface import Strategy
 from tables import read_row
 from tables.brain import BrainRow, StoredState
@@ -67,6 +69,7 @@ class Shard:
     """True while what was paused last is not in the stored row."""
     changed: bool = False
     """True if it differs from what is stored by something that is not in the tick log."""
+    contracts: Contracts = field(default_factory=Contracts)
 
     def pause(self, strategy_id: str, reason: str) -> None:
         """Show a strategy that raised no further tick, and have that published."""
@@ -90,13 +93,15 @@ class Interest(NamedTuple):
     strategies: tuple[tuple[str, Strategy[Any]], ...]
 
 
-def interests(strategies: Sequence[Strategy[Any]]) -> dict[str, Interest]:
-    """By instrument, for those that a strategy watches or trades."""
+def interests(strategies: Sequence[Strategy[Any]], kept: Iterable[str] = ()) -> dict[str, Interest]:
+    """By instrument, for those that a strategy watches or trades, and those whose last tick is `kept` besides."""
     found: dict[str, list[tuple[str, Strategy[Any]]]] = {}
     for strategy in strategies:
         for instrument in strategy.config.instruments:
             found.setdefault(instrument, []).append((strategy.config.strategy_id, strategy))
-    traded = {name for strategy in strategies for name in strategy.config.trades}
+    traded = {*kept, *(name for strategy in strategies for name in strategy.config.trades)}
+    for name in kept:
+        found.setdefault(name, [])
     return {name: Interest(name in traded, tuple(who)) for name, who in found.items()}
 
 
@@ -163,13 +168,45 @@ def _signals(
     cause = TickRef(source=batch.source, run=batch.run, row=tick.row, shard=number, offset=offset, time=tick.time)
     if len({decision.instrument for decision in decisions}) < len(decisions):
         raise ValueError("decided twice on one instrument")
+    for decision in decisions:
+        _check(decision, strategy.config, number, shards)
+    wanted = [
+        (decision, instrument)
+        for decision in decisions
+        for instrument in _instruments(shard, decision, strategy.config, cause, shards)
+    ]
     producer = f"{brain_writer(number)}/{strategy.config.strategy_id}"
     # A function of the log alone, however much of it is stepped again and whichever strategies were paused meanwhile.
     first = (offset << _NUMBERS) + sum(1 for signal in earlier if signal.producer == producer)
     return [
-        _signal(shard, strategy, batch.world, cause, decision, shards, producer, first + n)
-        for n, decision in enumerate(decisions)
+        _signal(shard, strategy, batch.world, cause, decision, instrument, shards, producer, first + n)
+        for n, (decision, instrument) in enumerate(wanted)
     ]
+
+
+def _check(decision: Decision, config: StrategyConfig, number: int, shards: ShardMap) -> None:
+    name = decision.instrument
+    if name not in config.trades:
+        raise ValueError(f"decided on {name}, which is not among what it trades")
+    contract = config.contracts.get(name)
+    if number not in shards.shards(contract.underlying if contract else name):
+        # A watched index is on every shard: each of them would say this signal, and one alone has the ticks to fill it.
+        raise ValueError(f"decided on {name}, whose ticks are not on this shard ({number})")
+
+
+def _instruments(
+    shard: Shard, decision: Decision, config: StrategyConfig, cause: TickRef, shards: ShardMap
+) -> tuple[str, ...]:
+    """What a decision is about; nothing on a shard where the contract's underlying is seen but does not trade."""
+    name = decision.instrument
+    contract = config.contracts.get(name)
+    if contract is None:
+        return (name,)
+    if cause.shard != shards.home(contract.underlying):
+        return ()
+    price = _quote(shard, contract.underlying, cause.shard, shards)
+    spot = price.price if price else None
+    return shard.contracts.choose(config, decision, shards.instruments, spot, cause.time)
 
 
 def _signal(
@@ -178,28 +215,26 @@ def _signal(
     world: str,
     cause: TickRef,
     decision: Decision,
+    instrument: str,
     shards: ShardMap,
     producer: str,
     sequence: int,
 ) -> Signal:
     config = strategy.config
-    if decision.instrument not in config.trades:
-        raise ValueError(f"decided on {decision.instrument}, which is not among what it trades")
-    if cause.shard not in shards.shards(decision.instrument):
-        # A watched index is on every shard: each of them would say this signal, and one alone has the ticks to fill it.
-        raise ValueError(f"decided on {decision.instrument}, whose ticks are not on this shard ({cause.shard})")
+    # Two contracts may mean one instrument, and one EXIT several: of a contract, its name is part of the identity too.
+    about = (instrument,) if decision.instrument == instrument else (decision.instrument, instrument)
     return Signal(
         world=world,
-        signal_id=identify("signal", config.strategy_id, config.version, decision.instrument, cause.key),
+        signal_id=identify("signal", config.strategy_id, config.version, *about, cause.key),
         strategy_id=config.strategy_id,
         config=config.version,
-        instrument=decision.instrument,
+        instrument=instrument,
         side=decision.side,
         intent=decision.intent,
         size=decision.size,
         terms=decision.terms,
         cause=cause,
-        quote=_quote(shard, decision.instrument, cause.shard, shards),
+        quote=_quote(shard, instrument, cause.shard, shards),
         producer=producer,
         sequence=sequence,
     )
@@ -232,7 +267,7 @@ class Brain(Agent):
         self._context = context
         self._strategies = strategies
         self._map = shards
-        self._interested = interests(strategies)
+        self._interested = interests(strategies, quoted((one.config for one in strategies), shards.instruments))
         self._raw = {
             namespace: (
                 context.topics.of(namespace, "signals.raw"),
@@ -250,6 +285,7 @@ class Brain(Agent):
         row = read_row(BrainRow, data)
         quotes = {name: Seen(tick, source, run, offset) for name, (source, run, offset, tick) in row.quotes.items()}
         shard = Shard({}, quotes, dict(row.paused), dict(row.fanout), row.signals, dict(row.states), dict(row.unsaid))
+        shard.contracts = Contracts({name: dict(own) for name, own in row.entered.items()}, dict(row.unresolved))
         for strategy in self._strategies:
             strategy_id = strategy.config.strategy_id
             kept = row.states.get(strategy_id)
@@ -285,6 +321,8 @@ class Brain(Agent):
             paused=shard.paused,
             unsaid=shard.unsaid,
             quotes={name: (seen.source, seen.run, seen.offset, seen.tick) for name, seen in shard.quotes.items()},
+            entered=shard.contracts.entered,
+            unresolved=shard.contracts.unresolved,
         )
         return row.model_dump_json().encode()
 
@@ -356,6 +394,8 @@ class Brain(Agent):
                     failure.reason,
                     failure.details,
                 )
+            while shard.contracts.news:
+                _log.warning("%s", shard.contracts.news.pop(0))
             for signal in signals:
                 value = encode(signal)
                 shard.signals += 1

@@ -19,6 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 from msgspec import Struct
+from msgspec.structs import fields
 from pydantic import BaseModel, SecretStr
 
 from panda_streams import codec
@@ -26,6 +27,7 @@ from panda_streams.cli import panda
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
 from panda_streams.domain.charges import Head, exercise_charges, fill_charges, segment_of
 from panda_streams.domain.contract_note import printed
+from panda_streams.domain.contracts import Contract
 from panda_streams.domain.corporate_actions import CorporateAction, Ratio
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.orders import Fill, OrderState, Product, Role, Ticket
@@ -253,14 +255,15 @@ EXAMPLES: dict[type, bytes] = {
 
 
 def pages() -> dict[Path, str]:
-    """Every generated page, by its path; docs/strategies.md keeps its head as it is on disk."""
+    """Every generated page, by its path; strategies.md and instruments.md keep their heads as they are on disk."""
     return {
         _DOCS / "topics.md": _topics(),
         _DOCS / "events.md": _events(),
         _DOCS / "settings.md": _settings(),
         _DOCS / "cli.md": _cli(),
         _DOCS / "charges.md": _charges(),
-        _DOCS / "strategies.md": _strategies((_DOCS / "strategies.md").read_text()),
+        _DOCS / "strategies.md": _strategies(_DOCS / "strategies.md"),
+        _DOCS / "instruments.md": _instruments(_DOCS / "instruments.md"),
     }
 
 
@@ -405,6 +408,7 @@ _TYPES: dict[Any, str] = {
     Decimal: "decimal",
     NoneType: "null",
     Path: "path",
+    date: "date",
     SecretStr: "text",
     bool: "true or false",
     float: "number",
@@ -421,6 +425,8 @@ def _type(annotation: Any, *, missing: str = "null") -> str:
     if origin in (Union, UnionType):
         named = [_type(arg) for arg in args if arg is not NoneType]
         return " or ".join([*named, missing] if missing and NoneType in args else named)
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum) and annotation not in _ANCHORS:
+        return ", ".join(f"`{member.value}`" for member in annotation)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in args)
     if origin is tuple:
@@ -552,14 +558,31 @@ def _bounds(metadata: Iterable[Any]) -> str:
     )
 
 
-def _strategies(text: str) -> str:
-    head, marker, _ = text.partition(_BELOW)
+def _head(page: Path) -> str:
+    """What is written by hand of a page."""
+    head, marker, _ = page.read_text().partition(_BELOW)
     if not marker:
-        raise LookupError(f"docs/strategies.md has lost the line {_BELOW}")
+        raise LookupError(f"docs/{page.name} has lost the line {_BELOW}")
+    return f"{head}{_BELOW}\n"
+
+
+def _instruments(page: Path) -> str:
+    rows = []
+    for field in fields(Instrument):
+        default = "required" if field.required else "unset" if field.default is None else f"`{_yaml(field.default)}`"
+        kind = _type(get_type_hints(Instrument)[field.name], missing="")
+        rows.append((f"`{field.name}`", kind, default, _docstrings(Instrument)[field.name]))
+    form = "One entry of a list in YAML, as `{exchange: NSE, symbol: INFY, kind: equity}`. Prices are text, exact."
+    return f"{_head(page)}\n## The form\n\n{form}\n\n" + _table(("field", "type", "default", "meaning"), rows)
+
+
+def _strategies(page: Path) -> str:
+    name_of_contract = ("`name`", "text", "required", "What the strategy calls it: letters, digits and _.")
     parts = [
-        f"{head}{_BELOW}\n",
+        _head(page),
         f"## The contract\n\n{_contract()}\n",
         f"## The form of the YAML file\n\n{_config_table(StrategyConfig)}",
+        f"Each contract in `trades`:\n\n{_config_table(Contract, name_of_contract)}",
         f"Each entry of `accounts`:\n\n{_config_table(AccountConfig)}",
         "## Parameters of the strategies that are part of the package\n",
     ]
@@ -575,14 +598,20 @@ def _contract() -> str:
     return "`Strategy[S]`: " + _prose(Strategy)[0].lower() + _prose(Strategy)[1:]
 
 
-def _config_table(kind: type[Value]) -> str:
-    rows = []
+def _config_table(kind: type[Value], *more: tuple[str, ...]) -> str:
+    rows = list(more)
     for name, field in kind.model_fields.items():
+        if name == "contracts":
+            continue  # written into `trades`
         shown = "<broker>_trading_enabled" if name == "consents" else name
         default = "required" if field.is_required() or name == "brokers" else f"`{_yaml(field.default)}`"
         type_name = "true or false" if name == "consents" else _type(field.annotation, missing="")
         if name == "consents":
             default = "`false`"
+        elif field.default is None:
+            default = "unset"
+        if name == "trades":
+            type_name = "list of text or contract"
         rows.append((f"`{shown}`", type_name + _bounds(field.metadata), default, _docstrings(kind)[name]))
     return _table(("field", "type", "default", "meaning"), rows)
 

@@ -192,7 +192,7 @@ class OrderUpdate(Value):
     instrument: str
     side: Side
     role: Role
-    """ENTRY or EXIT; TARGET or STOP of a bracket; SQUARE_OFF; SETTLEMENT."""
+    """ENTRY or EXIT; TARGET or STOP of a bracket; PROTECTION; SQUARE_OFF; SETTLEMENT."""
     product: Product
     """How the position is held: MIS, CNC or NRML."""
     order_type: OrderType

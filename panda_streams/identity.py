@@ -142,6 +142,11 @@ class Home:
     def jars(self) -> Path:
         return self.path / "kafka-jars"
 
+    @property
+    def instruments(self) -> Path:
+        """The dumps that `panda instruments refresh` has installed."""
+        return self.path / "instruments"
+
     def world(self, world: World) -> Path:
         return self.path / "worlds" / world.slug
 

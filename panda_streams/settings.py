@@ -116,10 +116,12 @@ class Settings(BaseSettings):
         alias="PANDA_STRATEGIES",
         description="Directory of the strategies' YAML files. Unset: `strategies/configs` of the installation.",
     )
-    instruments: Path | None = Field(
+    instruments: str | None = Field(
         None,
         alias="PANDA_INSTRUMENTS",
-        description="YAML file of instruments. Unset: the list of NSE shares and indices that is part of the package.",
+        description="File of instruments, YAML or a dump of Kite (`*.csv`, `*.csv.gz`), or several joined by `:` as "
+        "`package:.panda/instruments/kite.csv.gz`, a later one counting where two know the same instrument; `package` "
+        "is the list of shares and indices that is part of the package. Unset: that list alone.",
     )
     calendar: Path | None = Field(
         None,

@@ -66,6 +66,8 @@ class MeanReversion(Strategy[dict[str, Stock]]):
 
     def __init__(self, config: StrategyConfig) -> None:
         super().__init__(config)
+        if config.contracts:
+            raise ValueError(f"trades: mean_reversion trades shares alone, found {', '.join(config.contracts)}")
         entry, stop = self.params.entry_sigmas, self.params.stop_sigmas
         if stop <= entry:
             raise ValueError(f"params.stop_sigmas: {stop:g} must be more than entry_sigmas {entry:g}")

@@ -74,6 +74,8 @@ class Momentum(Strategy[MomentumState]):
 
     def __init__(self, config: StrategyConfig) -> None:
         super().__init__(config)
+        if config.contracts:
+            raise ValueError(f"trades: momentum trades shares alone, found {', '.join(config.contracts)}")
         if self.params.slow_s <= self.params.fast_s:
             raise ValueError(f"params.slow_s: {self.params.slow_s:g} must be more than fast_s {self.params.fast_s:g}")
         markets = [name for name in config.watches if name not in config.trades]

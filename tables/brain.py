@@ -12,9 +12,10 @@ from msgspec.structs import astuple
 from pydantic import PlainSerializer, PlainValidator
 
 from panda_streams.domain.ticks import Tick
+from panda_streams.domain.values import Value
 from tables import Row
 
-__all__ = ["NAME", "BrainRow", "StoredState"]
+__all__ = ["NAME", "BrainRow", "Entered", "StoredState"]
 
 NAME = "brain"
 
@@ -33,6 +34,16 @@ class StoredState(Row):
     data: Any
 
 
+class Entered(Value):
+    """The instruments that a strategy has entered under the name of a contract since it last closed what it had there.
+
+    `exited` is True once they have been closed: they are kept for another EXIT, and the next entry replaces them.
+    """
+
+    instruments: tuple[str, ...] = ()
+    exited: bool = False
+
+
 class BrainRow(Row):
     signals: int = 0
     """Signals said so far: the version of the fan-out counts in the mirror."""
@@ -47,3 +58,7 @@ class BrainRow(Row):
     quotes: dict[str, tuple[str, str, int, StoredTick]] = {}  # noqa: RUF012
     """Last tick of each traded instrument, after its source, run and offset: a signal carries it, whatever was
     restarted in between."""
+    entered: dict[str, dict[str, Entered]] = {}  # noqa: RUF012
+    """By strategy_id and name of the contract: what an EXIT of that name closes."""
+    unresolved: dict[str, int] = {}  # noqa: RUF012
+    """Decisions on contracts of which no signal could be made, by strategy_id."""

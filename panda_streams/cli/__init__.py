@@ -28,6 +28,7 @@ _COMMANDS = {
     "record": "panda_streams.cli.feed:record",
     "gateway": "panda_streams.cli.gateway:gateway",
     "calendar": "panda_streams.cli.calendar:calendar",
+    "instruments": "panda_streams.cli.instruments:instruments",
     "topics": "panda_streams.cli.topics:topics",
 }
 

@@ -17,8 +17,10 @@ from panda_streams.domain.calendar import Session
 from panda_streams.domain.corporate_actions import Ratio, adjusted_quantity
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import OrderEvent, advance, fill_order
+from panda_streams.domain.lots import portion
 from panda_streams.domain.matching import Match, Sight, Trade
 from panda_streams.domain.orders import Amendment, Fill, Order, OrderState, Product, Reason, Role, Ticket, order_id
+from panda_streams.domain.protection import Guard, Protection
 from panda_streams.domain.signals import OrderType, Side, Signal, Validity, identify
 from panda_streams.domain.ticks import Depth, Tick, TickRef
 from panda_streams.domain.values import Value
@@ -35,6 +37,10 @@ class Position(Value):
     product: Product
     since: int
     """Event time of the fill that opened it, milliseconds since the epoch."""
+    cost: Decimal
+    """What it cost, charges apart, with its sign."""
+    best: int
+    """The best last price since then, in smallest units: what a trailing stop follows."""
 
 
 class Change(NamedTuple):
@@ -86,6 +92,8 @@ def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrume
     if terms.ttl_minutes is not None:
         expires_at = min(expires_at, live_at + 60_000 * terms.ttl_minutes)
     entering = ticket.role is Role.ENTRY
+    if entering and ticket.product is Product.MIS and session is not None and session.square_off is not None:
+        expires_at = min(expires_at, session.square_off)
     return Order(
         order_id=ticket.order_id,
         signal_id=signal.signal_id,
@@ -121,6 +129,7 @@ class Desk:
         exchange: Exchange,
         orders: Iterable[Order] = (),
         positions: Mapping[str, Position] | None = None,
+        protections: Mapping[str, Protection] | None = None,
     ) -> None:
         self._namespace = namespace
         self._instrument = instrument
@@ -146,12 +155,17 @@ class Desk:
         self._due: list[tuple[int, str]] = []
         """When something happens to an order by itself."""
         self._square_off = NEVER
+        self._protections = protections or {}
+        self._guards: dict[str, Guard] = {}
+        """Of the positions that are to be closed by themselves, by strategy_id."""
+        self._time_exit = NEVER
+        """When the first of them is, whatever its price."""
         self._open = (0, 0)
         """Bounds of continuous trading on the day of the last tick."""
         for order in orders:
             self._enter(order)
         for strategy_id in self.positions:
-            self._plan_square_off(strategy_id)
+            self._watch(strategy_id)
 
     # What is asked of it
 
@@ -207,16 +221,19 @@ class Desk:
         changes = self.expire(NEVER, time, Reason.CORPORATE_ACTION)
         self.changed = True
         for strategy_id, position in list(self.positions.items()):
-            quantity, _ = adjusted_quantity(position.quantity, ratio)
+            quantity, left = adjusted_quantity(position.quantity, ratio)
+            cost = position.cost - portion(position.cost, abs(left), abs(position.quantity) * ratio.new)
+            update = {"quantity": quantity, "cost": cost, "best": position.best * ratio.old // ratio.new}
             if quantity:
-                self.positions[strategy_id] = position.model_copy(update={"quantity": quantity})
+                self.positions[strategy_id] = position.model_copy(update=update)
             else:
                 del self.positions[strategy_id]
+            self._watch(strategy_id)
         return changes
 
     def late(self) -> Desk:
         """A desk with the same positions and no order, for an order that must meet ticks which have passed."""
-        return Desk(self._namespace, self._instrument, self._exchange, (), self.positions)
+        return Desk(self._namespace, self._instrument, self._exchange, (), self.positions, self._protections)
 
     def join(self, late: Desk, time: int) -> list[Change]:
         """Take over what is left on a desk of `late`, at the event time that this desk has come to."""
@@ -224,7 +241,7 @@ class Desk:
         closed = self.positions.keys() - late.positions.keys()
         self.positions = late.positions
         for strategy_id in self.positions:
-            self._plan_square_off(strategy_id)
+            self._watch(strategy_id)
         for order in late.orders.values():
             self._enter(order)
         return [change for strategy_id in sorted(closed) for change in self._nothing_left(strategy_id, time)]
@@ -235,11 +252,20 @@ class Desk:
         """Meet a tick of the instrument. `book` gives the order book of a row, if there is one; `traded` are the shares
         that changed hands since the tick before, None if the source does not say."""
         time = tick.time
-        changes: list[Change] = []
-        if (self._due and self._due[0][0] <= time) or self._square_off <= time:
-            changes = self._pass(time, place)
-        if not self.orders or not self._trading(time):
+        changes = self.pass_time(time, place)
+        if not (self.orders or self._guards) or not self._trading(time):
             return changes
+        if self.orders:
+            changes += self._meet_orders(tick, place, book, traded)
+        if self._guards:
+            changes += self._meet_positions(tick, place)
+        return changes
+
+    def _meet_orders(
+        self, tick: Tick, place: Place, book: Callable[[int], Depth | None], traded: int | None
+    ) -> list[Change]:
+        changes: list[Change] = []
+        time = tick.time
         arriving = self._arrive(tick, place) if self._awaited and self._awaited[0][0] <= time else []
         reached = [(self._number[name], name, False) for name in self._at_market]
         self._reach(reached, tick)
@@ -258,9 +284,12 @@ class Desk:
 
     def pass_time(self, time: int, place: Place) -> list[Change]:
         """Take note that event time has reached `time`: no tick up to it follows."""
+        changes: list[Change] = []
         if (self._due and self._due[0][0] <= time) or self._square_off <= time:
-            return self._pass(time, place)
-        return []
+            changes += self._pass(time, place)
+        if self._time_exit <= time and self._trading(time):
+            changes += self._end_positions(time, place)
+        return changes
 
     # Time
 
@@ -303,7 +332,7 @@ class Desk:
         at, self._square_off = self._square_off, NEVER
         changes: list[Change] = []
         for strategy_id, position in sorted(self.positions.items()):
-            if self._squaring(strategy_id):
+            if self._closing(strategy_id, Role.SQUARE_OFF):
                 continue
             due = self._square_off_of(position)
             if due > at:
@@ -319,8 +348,53 @@ class Desk:
             changes += self._decide(order, time)
         return changes
 
-    def _squaring(self, strategy_id: str) -> bool:
-        return any(o.role is Role.SQUARE_OFF and o.strategy_id == strategy_id for o in self.orders.values())
+    def _meet_positions(self, tick: Tick, place: Place) -> list[Change]:
+        """Close the positions whose protection says so at this price."""
+        changes: list[Change] = []
+        for strategy_id, guard in list(self._guards.items()):
+            best = guard.best
+            reason = guard.see(tick.price)
+            if guard.best != best:
+                position = self.positions[strategy_id]
+                self.positions[strategy_id] = position.model_copy(update={"best": guard.best})
+                self.changed = True
+            if reason is not None:
+                changes += self._protect(strategy_id, reason, place.ref(tick.row, tick.time))
+        return changes
+
+    def _end_positions(self, time: int, place: Place) -> list[Change]:
+        """Close the positions that were held for as long as their protection allows."""
+        changes: list[Change] = []
+        for strategy_id, guard in list(self._guards.items()):
+            if guard.ends_at is not None and guard.ends_at <= time:
+                changes += self._protect(strategy_id, Reason.TIME_EXIT, place.ref(-1, time))
+        self._time_exit = min((g.ends_at for g in self._guards.values() if g.ends_at is not None), default=NEVER)
+        return changes
+
+    def _protect(self, strategy_id: str, reason: Reason, cause: TickRef) -> list[Change]:
+        del self._guards[strategy_id]
+        moment = f"{reason}/{cause.offset}/{cause.row}"
+        order = self._own_order(strategy_id, self.positions[strategy_id], Role.PROTECTION, cause, moment)
+        return [change._replace(reason=reason) for change in self._decide(order, cause.time)]
+
+    def _watch(self, strategy_id: str) -> None:
+        """Plan what happens to a position by itself, after it or an order that was to close it has changed."""
+        position = self.positions.get(strategy_id)
+        self._guards.pop(strategy_id, None)
+        if position is None:
+            return
+        self._plan_square_off(strategy_id)
+        protection = self._protections.get(strategy_id)
+        if protection is None or self._closing(strategy_id, Role.PROTECTION):
+            return
+        average = (position.cost / position.quantity).scaleb(self._instrument.decimals)
+        guard = Guard(protection, long=position.quantity > 0, average=average, since=position.since, best=position.best)
+        self._guards[strategy_id] = guard
+        if guard.ends_at is not None:
+            self._time_exit = min(self._time_exit, guard.ends_at)
+
+    def _closing(self, strategy_id: str, role: Role) -> bool:
+        return any(order.role is role and order.strategy_id == strategy_id for order in self.orders.values())
 
     def _square_off_of(self, position: Position) -> int:
         if position.product is not Product.MIS:
@@ -331,7 +405,7 @@ class Desk:
         return max(session.square_off, position.since)
 
     def _plan_square_off(self, strategy_id: str) -> None:
-        if not self._squaring(strategy_id):
+        if not self._closing(strategy_id, Role.SQUARE_OFF):
             self._square_off = min(self._square_off, self._square_off_of(self.positions[strategy_id]))
 
     def _trading(self, time: int) -> bool:
@@ -470,10 +544,21 @@ class Desk:
         quantity = (before.quantity if before else 0) + order.signed * fill.quantity
         if not quantity:
             self.positions.pop(fill.strategy_id, None)
+            self._watch(fill.strategy_id)
             return
-        since = before.since if before and before.quantity * quantity > 0 else fill.time
-        self.positions[fill.strategy_id] = Position(quantity=quantity, product=fill.product, since=since)
-        self._plan_square_off(fill.strategy_id)
+        units = int(fill.price.scaleb(self._instrument.decimals))
+        if before is None or before.quantity * quantity < 0:
+            cost, since, best = quantity * fill.price, fill.time, units
+        else:
+            cost, since, best = before.cost, before.since, before.best
+            grown = quantity - before.quantity
+            if grown * quantity > 0:
+                cost += grown * fill.price
+            else:
+                cost -= portion(cost, -grown, before.quantity)
+        position = Position(quantity=quantity, product=fill.product, since=since, cost=cost, best=best)
+        self.positions[fill.strategy_id] = position
+        self._watch(fill.strategy_id)
 
     def _closable(self, order: Order) -> int:
         """How much of an order which only reduces can still do so."""
@@ -622,6 +707,8 @@ class Desk:
         self.changed = True
         self._unlist(self.orders.pop(order.order_id))
         del self._number[order.order_id]
+        if order.role in (Role.SQUARE_OFF, Role.PROTECTION):
+            self._watch(order.strategy_id)
 
     def _unlist(self, order: Order) -> None:
         name, number, scale = order.order_id, self._number[order.order_id], self._instrument.decimals

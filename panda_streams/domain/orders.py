@@ -32,6 +32,8 @@ class Role(StrEnum):
     """The leg of a bracket that takes the profit."""
     STOP = "STOP"
     """The leg of a bracket that limits the loss."""
+    PROTECTION = "PROTECTION"
+    """Closes a position for one of the reasons that the strategy's configuration at the account names."""
     SQUARE_OFF = "SQUARE_OFF"
     """Closes an intraday position before the session ends."""
     SETTLEMENT = "SETTLEMENT"
@@ -81,6 +83,14 @@ class Reason(StrEnum):
     """A leg of a bracket has shrunk, or ended, with what its other leg was filled."""
     POSITION_CLOSED = "POSITION_CLOSED"
     """Nothing is left that an order which only reduces could close."""
+    STOP_LOSS = "STOP_LOSS"
+    """The price has moved against the position by as much as its protection allows."""
+    TRAILING_STOP = "TRAILING_STOP"
+    """The price has come back from its best by as much as the position's protection allows."""
+    TAKE_PROFIT = "TAKE_PROFIT"
+    """The price has moved with the position by as much as its protection asks for."""
+    TIME_EXIT = "TIME_EXIT"
+    """The position was held for as long as its protection allows."""
     SQUARED_OFF = "SQUARED_OFF"
     """An entry was working when its intraday position had to be closed."""
     DAY_ENDED = "DAY_ENDED"
@@ -198,7 +208,7 @@ class Fill(Value):
     side: Side
     """BUY or SELL."""
     role: Role
-    """What the order was for: ENTRY, EXIT, TARGET, STOP, SQUARE_OFF or SETTLEMENT."""
+    """What the order was for: ENTRY, EXIT, TARGET, STOP, PROTECTION, SQUARE_OFF or SETTLEMENT."""
     product: Product
     """How the position is held."""
     quantity: int

@@ -92,7 +92,7 @@ class Decision(Value):
     """What a strategy's step returns: an instrument that it trades, a side, an intent, and how it is to be worked."""
 
     instrument: str
-    """An instrument that the strategy trades, as NSE:INFY."""
+    """An instrument that the strategy trades, as NSE:INFY, or the name of one of its contracts."""
     side: Side
     """BUY or SELL; of a TARGET, BUY for a long position and SELL for a short one."""
     intent: Intent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 import yaml
 
 from panda_streams.brokers.port import registered_brokers
+from panda_streams.domain.instruments import Instruments
 from panda_streams.errors import BadInput
 from panda_streams.instrument_files import load_instruments
-from strategies.config import StrategyConfig, load_strategies
+from strategies.config import StrategyConfig, load_strategies, needed_instruments
+from strategies.interface import build
+from tests.unit.chains import a_chain, a_future
 
 _INSTRUMENTS = load_instruments()
 _BROKERS = registered_brokers()
@@ -206,3 +210,72 @@ def test_strategies_come_in_the_order_of_their_ids(tmp_path):
         write(tmp_path, f"{name}.yaml", form(strategy_id=strategy_id))
 
     assert [config.strategy_id for config in load(tmp_path)] == ["Alpha", "Mid", "Zeta"]
+
+
+_CALL = {"name": "CALL", "underlying": "NIFTY", "kind": "option", "right": "CE", "expiry": "weekly", "strike": "ATM+1"}
+_CHAIN = Instruments([*_INSTRUMENTS, *a_chain([date(2026, 8, 25)], [24_000]), a_future(date(2026, 8, 25), "NSE:INFY")])
+
+
+def load_with_chain(folder: Path, **changes: object) -> tuple[StrategyConfig, ...]:
+    write(folder, "some.yaml", form(**changes))
+    return load_strategies(folder, _CHAIN, _BROKERS)
+
+
+def test_a_contract_is_traded_by_its_name_and_its_underlying_is_seen(tmp_path):
+    future = {"name": "FUT", "underlying": "INFY", "kind": "future"}
+
+    [config] = load_with_chain(tmp_path, watches=["NSE:INFY"], trades=["NSE:TCS", _CALL, future])
+
+    assert config.trades == ("NSE:TCS", "CALL", "FUT")
+    assert config.instruments == {"NSE:TCS", "NSE:NIFTY 50", "NSE:INFY"}
+    assert config.contracts["CALL"].steps == 1
+    assert config.contracts["FUT"].underlying == "NSE:INFY"
+
+
+@pytest.mark.parametrize(
+    ("trades", "named"),
+    [
+        ([{**_CALL, "name": None}], "needs a `name`"),
+        ([{**_CALL, "name": "NSE:CALL"}], "needs a `name`"),
+        ([_CALL, _CALL], "CALL is listed twice"),
+        ([{**_CALL, "strike": "24000"}], "contracts.CALL.strike"),
+        ([{**_CALL, "right": None}], "contracts.CALL: Value error, an option needs"),
+        ([{**_CALL, "strikes": "ATM"}], "contracts.CALL.strikes"),
+        ([{**_CALL, "underlying": "NOPE"}], "CALL, whose underlying NSE:NOPE"),
+        ([{**_CALL, "underlying": "TCS"}], "CALL, but the list of instruments has no CE of NSE:TCS"),
+        ([{"name": "FUT", "underlying": "NIFTY", "kind": "future"}], "has no future of NSE:NIFTY 50"),
+    ],
+)
+def test_a_wrong_contract_is_named(tmp_path, trades, named):
+    with pytest.raises(BadInput, match=r"some\.yaml") as caught:
+        load_with_chain(tmp_path, trades=trades)
+
+    assert named in str(caught.value)
+
+
+def test_contracts_are_written_into_trades_alone(tmp_path):
+    with pytest.raises(BadInput, match="into `trades`"):
+        load_with_chain(tmp_path, contracts={"CALL": {}})
+
+
+@pytest.mark.parametrize("change", [{"strike": "ATM+2"}, {"expiry": "next"}, {"roll_days": 2}, {"name": "OTHER"}])
+def test_what_a_contract_means_is_part_of_the_version(change):
+    assert version(trades=[_CALL | change]) != version(trades=[_CALL])
+
+
+def test_the_spelling_of_an_underlying_is_no_part_of_the_version():
+    assert version(trades=[_CALL | {"underlying": "NSE:NIFTY 50"}]) == version(trades=[_CALL])
+
+
+@pytest.mark.parametrize("name", ["momentum", "mean_reversion"])
+def test_the_strategies_of_the_package_refuse_contracts_by_name(tmp_path, name):
+    [config] = load_with_chain(tmp_path, strategy=name, trades=["NSE:INFY", _CALL], params={})
+
+    with pytest.raises(BadInput, match="trades shares alone, found CALL"):
+        build(config)
+
+
+def test_what_strategies_need_is_told_whether_it_is_listed_or_not(tmp_path):
+    write(tmp_path, "some.yaml", form(trades=["NSE:NOPE", _CALL]))
+
+    assert needed_instruments(tmp_path) == {"NSE:NOPE", "NSE:NIFTY 50"}

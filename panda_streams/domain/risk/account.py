@@ -72,8 +72,8 @@ class Account(Value):
     """By strategy_id; opened with the configured capital at the strategy's first signal."""
     reservations: dict[str, Reservation] = {}  # noqa: RUF012
     """By order_id."""
-    tally: Tally = Tally()
-    """The trading day so far, for its contract note."""
+    tallies: dict[str, Tally] = {}  # noqa: RUF012
+    """What was traded, by trading date, for the contract notes that are still to be posted."""
 
     def book(self, strategy_id: str, capital: Decimal) -> Book:
         return self.books.get(strategy_id) or Book(cash=capital)

@@ -36,6 +36,8 @@ class Rule(StrEnum):
     """An operator has halted the arm."""
     INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
     """The instrument is not in the arm's list, or cannot be traded."""
+    MARKET_CLOSED = "MARKET_CLOSED"
+    """An entry outside of continuous trading, or of an intraday position once such positions are squared off."""
     QUOTE_MISSING = "QUOTE_MISSING"
     """An entry carries no quote of the instrument, so that no price can be judged."""
     QUOTE_STALE = "QUOTE_STALE"
@@ -78,6 +80,8 @@ class Allowance:
     shorts: bool = False
     btst: bool = False
     max_quote_age_ms: int = 60_000
+    entries: tuple[int, int] | None = None
+    """Event times from which and before which the instrument may be entered on the signal's day; None: never."""
     today: date | None = None
     """The signal's trading date."""
     settled_before: date | None = None
@@ -247,8 +251,16 @@ class _Case:
         return int(budget / self.price) // self.instrument.lot * self.instrument.lot
 
     def _quoted(self) -> list[Finding]:
-        quote = self.signal.quote
-        findings = [Finding(rule=Rule.QUOTE_MISSING, passed=self.price is not None and self.price > 0)]
+        quote, time, hours = self.signal.quote, self.signal.cause.time, self.allowance.entries
+        findings = [
+            Finding(
+                rule=Rule.MARKET_CLOSED,
+                passed=hours is not None and hours[0] <= time < hours[1],
+                value=str(time),
+                limit=None if hours is None else f"{hours[0]} to {hours[1]}",
+            ),
+            Finding(rule=Rule.QUOTE_MISSING, passed=self.price is not None and self.price > 0),
+        ]
         if quote is not None:
             age, most = self.signal.cause.time - quote.tick.time, self.allowance.max_quote_age_ms
             findings.append(Finding(rule=Rule.QUOTE_STALE, passed=age <= most, value=str(age), limit=str(most)))

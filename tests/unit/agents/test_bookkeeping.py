@@ -137,6 +137,31 @@ def test_each_day_has_a_note_of_its_own() -> None:
     assert len({note.booking_id for note in arm.bookings()}) == 2
 
 
+def test_fills_of_a_day_that_one_shard_has_not_ended_are_left_for_the_note_of_that_day() -> None:
+    arm = two_shards()
+    bought(arm)
+    arm.day_end(1, TUESDAY, time=CLOSE)
+    arm.filled(2, charged(Side.SELL, 10, "1010.10", number=1, time=T0 + DAY))
+
+    arm.day_end(0, TUESDAY, time=CLOSE, shard=1)
+    first = arm.bookings()
+    for shard in (0, 1):
+        arm.day_end(3, WEDNESDAY, time=CLOSE + DAY, shard=shard)
+
+    assert [note.reason[-10:] for note in first] == ["2021-06-08"]
+    assert [note.reason[-10:] for note in arm.bookings()] == ["2021-06-08", "2021-06-09"]
+
+
+def test_a_day_that_had_no_end_has_its_note_with_the_next_ones() -> None:
+    arm = RiskArm()
+    bought(arm)
+    arm.filled(1, charged(Side.SELL, 10, "1010.10", number=1, time=T0 + DAY))
+
+    arm.day_end(2, WEDNESDAY, time=CLOSE + DAY)
+
+    assert [note.reason[-10:] for note in arm.bookings()] == ["2021-06-08", "2021-06-09"]
+
+
 def test_the_depository_is_paid_for_what_was_sold_from_delivery() -> None:
     arm = delivering()
     bought(arm, product=Product.CNC)
@@ -283,11 +308,20 @@ def test_a_strategy_with_orders_in_flight_is_not_reset() -> None:
         (ActionKind.WITHDRAW, {"amount": "0", "strategy_id": "Momentum"}, "give an amount above 0"),
         (ActionKind.DEPOSIT, {"strategy_id": "Momentum"}, "needs a strategy and an amount"),
         (ActionKind.RESET, {"amount": "1"}, "needs a strategy and an amount"),
-        (ActionKind.DEPOSIT, {"amount": "1", "strategy_id": "Momentm"}, "no strategy Momentm has an account at paper"),
+        (
+            ActionKind.DEPOSIT,
+            {"amount": "1", "strategy_id": "Momentm"},
+            "Momentm has neither an account nor a book here",
+        ),
         (ActionKind.DEPOSIT, {"amount": "1", "strategy_id": "Momentum", "world": "live"}, "for the world live"),
         (ActionKind.SPLIT, {"instrument": "NSE:NONE"}, "NSE:NONE is not in the list of instruments"),
         (ActionKind.SPLIT, {"instrument": FUTURE.id}, "only shares are split"),
         (ActionKind.BONUS, {"instrument": INFY}, "needs an instrument, a ratio and a price"),
+        (
+            ActionKind.BONUS,
+            {"instrument": INFY, "ratio": Ratio(new=1, old=1), "price": Decimal(1)},
+            "a bonus gives more shares than before, found 1 for 1",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_what_to_do(what: ActionKind, fields: dict[str, Any], detail: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -23,6 +24,8 @@ from tests.unit.bench import DLQ, Killed
 from tests.unit.builders import FUTURE, INFY, SHARE, T0, a_fill, a_signal
 
 DAY = 86_400_000
+OPEN, SQUARE_OFF, CLOSE = T0, T0 + 365 * 60 * SECOND, T0 + 375 * 60 * SECOND
+SUNDAY = T0 - 2 * DAY
 
 
 def test_a_validated_signal_goes_to_the_shard_of_its_cause() -> None:
@@ -305,11 +308,12 @@ ALLOWED = Allowance(
     share_of_capital=Decimal(1),
     max_position=1000,
     shorts=True,
+    entries=(T0, T0 + 1000),
 )
 
 
 def made(signal: Signal, row: RiskRow | None = None, **instrument: Any) -> tuple[RiskRow, tuple[Ticket, ...]]:
-    row, verdict = step_signal(row or RiskRow(), signal, "paper", ALLOWED, SHARE.model_copy(update=instrument))
+    row, verdict = step_signal(row or RiskRow(), signal, "paper", ALLOWED, msgspec.structs.replace(SHARE, **instrument))
     assert isinstance(verdict, Validated), verdict
     return row, verdict.tickets
 
@@ -330,12 +334,6 @@ def test_the_freeze_quantity_itself_is_taken(freeze_quantity: int | None, quanti
     _, slices = made(a_signal(price="1000", size="0.99"), freeze_quantity=freeze_quantity)
 
     assert [ticket.quantity for ticket in slices] == quantities
-
-
-def test_a_freeze_quantity_below_a_lot_slices_nothing() -> None:
-    _, slices = made(a_signal(price="1000", size="0.99"), freeze_quantity=2, lot=3)
-
-    assert [ticket.quantity for ticket in slices] == [99]
 
 
 def test_a_target_that_turns_becomes_slices_that_close_before_those_that_open() -> None:
@@ -433,3 +431,29 @@ def test_an_exit_of_a_strategy_that_is_configured_no_more_is_refused() -> None:
     arm.signal(1, Intent.EXIT)
 
     assert arm.rejected()[0].codes == ("STRATEGY_NOT_LISTED", "LIVE_NOT_ENABLED", "NOT_SETTLED")
+
+
+# Trading hours
+
+
+@pytest.mark.parametrize(
+    ("product", "time", "passed"),
+    [
+        ("MIS", OPEN - 1, False),
+        ("MIS", OPEN, True),
+        ("MIS", SQUARE_OFF - 1, True),
+        ("MIS", SQUARE_OFF, False),
+        ("CNC", SQUARE_OFF, True),
+        ("CNC", CLOSE - 1, True),
+        ("CNC", CLOSE, False),
+        ("CNC", SUNDAY, False),
+    ],
+)
+def test_entries_are_taken_while_the_market_trades_and_intraday_ones_until_the_square_off(
+    product: str, time: int, passed: bool
+) -> None:
+    arm = RiskArm(a_config(brokers=["paper"], accounts=an_account(product=product)))
+
+    arm.signal(0, time=time)
+
+    assert [verdict.codes for verdict in arm.rejected()] == ([] if passed else [("MARKET_CLOSED",)])

@@ -11,6 +11,7 @@ import pytest
 
 from agents.strategy import Brain
 from panda_streams.codec import decode, encode, encode_batch, encode_beat
+from panda_streams.domain.instruments import Instruments
 from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.signals import Decision, Intent, Side, Signal
 from panda_streams.domain.ticks import Tick
@@ -58,8 +59,14 @@ class OnIndex(EverySecond):
 class World:
     """A brain of one worker, a bench for each shard; `restart` makes a new one on the same rows and logs."""
 
-    def __init__(self, *configs: StrategyConfig, kind: Any = EverySecond, shards: int = 1) -> None:
-        self.configs, self.kind, self.shards = configs, kind, ShardMap(shards, INSTRUMENTS)
+    def __init__(
+        self,
+        *configs: StrategyConfig,
+        kind: Any = EverySecond,
+        shards: int = 1,
+        instruments: Instruments = INSTRUMENTS,
+    ) -> None:
+        self.configs, self.kind, self.shards = configs, kind, ShardMap(shards, instruments)
         self.levels: list[Level] = []
         self.benches: list[Bench] = []
         self.make()

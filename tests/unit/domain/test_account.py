@@ -17,7 +17,7 @@ from panda_streams.domain.risk.account import Account, Reservation, carried, ord
 from panda_streams.domain.risk.rules import Allowance, Part, judge
 from panda_streams.domain.settlement import Holdings
 from panda_streams.domain.signals import Intent, Side
-from tests.unit.builders import CALL, FUTURE, INFY, SHARE, a_fill, a_signal
+from tests.unit.builders import CALL, FUTURE, INFY, SHARE, T0, a_fill, a_signal
 
 BUY, SELL = Side.BUY, Side.SELL
 CAPITAL = Decimal(100_000)
@@ -198,6 +198,7 @@ class Trading(RuleBasedStateMachine):
             max_position=40,
             product=product,
             shorts=shorts,
+            entries=(T0, T0 + 1000),
             today=date(2021, 6, 8),
             settled_before=date(2021, 6, 7),
         )

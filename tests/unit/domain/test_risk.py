@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from panda_streams.domain.instruments import Instrument
@@ -15,7 +16,7 @@ from panda_streams.domain.risk.account import Account, Book, Reservation, reserv
 from panda_streams.domain.risk.rules import Allowance, Part, Rule, Verdict, judge
 from panda_streams.domain.settlement import Holdings
 from panda_streams.domain.signals import Intent, OrderType, Side, Signal, Terms
-from tests.unit.builders import CALL, FUTURE, INDEX, INFY, SHARE, a_ref, a_signal
+from tests.unit.builders import CALL, FUTURE, INDEX, INFY, SHARE, T0, a_ref, a_signal
 
 BUY, SELL = Side.BUY, Side.SELL
 ENTRY, EXIT, TARGET = Intent.ENTRY, Intent.EXIT, Intent.TARGET
@@ -27,6 +28,7 @@ ALLOWED = Allowance(
     capital=Decimal(100_000),
     share_of_capital=Decimal("0.1"),
     max_position=20,
+    entries=(T0, T0 + 1000),
     today=TUESDAY,
     settled_before=MONDAY,
 )
@@ -225,7 +227,7 @@ def test_what_changes_working_orders_becomes_no_order(intent: Intent) -> None:
 
 @pytest.mark.parametrize(("price", "quantity"), [("999", 9), ("1000", 9), ("1111", 9), ("1112", 6)])
 def test_an_entry_is_in_whole_lots(price: str, quantity: int) -> None:
-    verdict = judged(Account(), signal(price=price), instrument=SHARE.model_copy(update={"lot": 3}))
+    verdict = judged(Account(), signal(price=price), instrument=msgspec.structs.replace(SHARE, lot=3))
 
     assert verdict.parts == (Part(Role.ENTRY, BUY, quantity),)
 

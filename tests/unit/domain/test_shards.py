@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from panda_streams.domain.instruments import Instrument, InstrumentKind, Instruments
 from panda_streams.domain.shards import ShardMap
 from panda_streams.instrument_files import load_instruments
 
@@ -37,6 +40,17 @@ def test_shares_are_spread_over_the_shards():
     homes = [shards.shards(one.id)[0] for one in _INSTRUMENTS if one.tradable]
 
     assert {homes.count(shard) > len(homes) // 10 for shard in range(4)} == {True}
+
+
+@given(st.integers(1, 256), ids)
+def test_derivatives_live_on_one_shard_which_sees_their_underlying(partitions, underlying):
+    future = Instrument(
+        exchange="NFO", symbol="F", kind=InstrumentKind.FUTURE, underlying=underlying, expiry=date(2026, 8, 25)
+    )
+    shards = ShardMap(partitions, Instruments([*_INSTRUMENTS, future]))
+
+    assert list(shards.shards("NFO:F")) == [shards.home(underlying)]
+    assert shards.home(underlying) in shards.shards(underlying)
 
 
 def test_an_unknown_instrument_has_no_shard():

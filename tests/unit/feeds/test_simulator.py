@@ -5,6 +5,7 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.structs import replace
 
 from panda_streams.domain.instruments import Instruments
 from panda_streams.domain.ticks import Depth, Tick
@@ -144,7 +145,7 @@ def test_the_rate_is_ticks_of_an_instrument_a_second_on_average(rate: float) -> 
 
 
 def test_instruments_without_weights_are_refused() -> None:
-    bare = Instruments(share.model_copy(update={"weight": None}) for share in INSTRUMENTS)
+    bare = Instruments(replace(share, weight=None) for share in INSTRUMENTS)
 
     with pytest.raises(BadInput, match="no instrument can be simulated"):
         Simulator(bare, 1, 0.5)
