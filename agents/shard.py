@@ -10,10 +10,10 @@ from panda_streams.domain.instruments import Instruments
 from panda_streams.domain.ticks import Tick
 from tables.execution import ExecutionRow, ShardRow
 
-__all__ = ["DeskRow", "Seen", "Shard"]
+__all__ = ["DeskRow", "Seen", "Shard", "traded"]
 
 _ENDED = 20
-"""Ended orders that a row remembers: more than end between two flushes of the mirror."""
+"""Ended orders that a row goes on remembering once the mirror has been told."""
 
 
 class Seen(NamedTuple):
@@ -24,14 +24,15 @@ class Seen(NamedTuple):
     volume: int | None
     """Shares traded that day, if the source says so."""
 
-    def traded(self, tick: Tick) -> int | None:
-        """Shares that changed hands between it and the next tick; None if the source does not say."""
-        if tick.volume is None:
-            return None
-        if self.volume is None:
-            return 0  # how many of them were traded before is not known, so none are counted
-        # The count starts again with each day.
-        return tick.volume - self.volume if tick.volume >= self.volume else tick.volume
+
+def traded(before: Seen | None, tick: Tick) -> int | None:
+    """Shares that changed hands between the state before a tick and the tick; None if the source does not say."""
+    if tick.volume is None:
+        return None
+    if before is None or before.volume is None:
+        return 0  # how many of them were traded before is not known, so none are counted
+    # The count starts again with each day.
+    return tick.volume - before.volume if tick.volume >= before.volume else tick.volume
 
 
 @dataclass(slots=True)
@@ -43,9 +44,11 @@ class DeskRow:
 
     def take(self, changes: list[Change]) -> None:
         """Remember what has ended."""
-        ended = tuple(change.order.order_id for change in changes if change.order.state.terminal)
-        if ended:
-            self.ended = (*self.ended, *ended)[-_ENDED:]
+        self.ended += tuple(change.order.order_id for change in changes if change.order.state.terminal)
+
+    def forget(self) -> None:
+        """Take note that the mirror was told of all that has ended; the last ones may not have reached it yet."""
+        self.ended = self.ended[-_ENDED:]
 
     def dump(self) -> bytes:
         row = ExecutionRow(orders=tuple(self.desk.orders.values()), positions=self.desk.positions, ended=self.ended)

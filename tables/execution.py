@@ -27,7 +27,8 @@ class ExecutionRow(Row):
     positions: dict[str, Position] = {}  # noqa: RUF012  pydantic copies defaults
     """By strategy_id; what is flat is absent."""
     ended: tuple[str, ...] = ()
-    """The last orders that ended, oldest first: taken out of the mirror again after a restart."""
+    """The last orders that ended, oldest first, and all that ended in the last micro-batch: taken out of the mirror
+    again after a restart."""
 
 
 class ShardRow(Row):
