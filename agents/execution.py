@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from agents.context import Context
+from agents.dead_letters import read_lost_verdict
 from agents.lookback import Late, LookBack, decoded
 from agents.reading import execution_writer, read_ticks, read_validated
 from agents.shard import DeskRow, Seen, Shard, traded
@@ -326,6 +327,15 @@ class ExecutionAgent(Agent):
             shard.sequence += 1
         part.rows.put(shard_key(part.partition), shard)
         return outputs
+
+    def stray(self, part: Part, topic: str, record: Received) -> list[Output]:
+        """End the orders of a verdict that cannot be processed, so that risk releases what it holds back for them."""
+        shard = self._shard(part)
+        lost = read_lost_verdict(record.value, part.partition, shard.time) if topic != self._ticks else None
+        if lost is None or lost.sequence <= shard.lost:
+            return []
+        shard.lost = lost.sequence
+        return self._end(part, lost.orders, OrderEvent.REJECT, Reason.DEAD_LETTERED)
 
     def _late(self, part: Part, validated: Validated) -> Late:
         """The verdict's orders on a desk of their own, for ticks that may have passed."""

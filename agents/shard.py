@@ -67,12 +67,13 @@ class Shard:
     time: int = 0
     day_ended: str | None = None
     ended: int | None = None
+    lost: int = -1
 
     @classmethod
     def of(cls, row: ShardRow) -> Shard:
         seen = {name: Seen(*state) for name, state in row.seen.items()}
         working, held = dict.fromkeys(row.working), dict.fromkeys(row.held)
-        return cls(row.first, row.sequence, working, held, seen, row.time, row.day_ended, row.ended)
+        return cls(row.first, row.sequence, working, held, seen, row.time, row.day_ended, row.ended, row.lost)
 
     def dump(self) -> bytes:
         row = ShardRow(
@@ -84,6 +85,7 @@ class Shard:
             time=self.time,
             day_ended=self.day_ended,
             ended=self.ended,
+            lost=self.lost,
         )
         return row.model_dump_json().encode()
 

@@ -50,3 +50,5 @@ class ShardRow(Row):
     """The last trading date whose end was said."""
     ended: int | None = None
     """Event time of the end of the data, once it has passed: no beat follows that could carry a mark."""
+    lost: int = -1
+    """Risk's number of the last verdict that could not be processed and whose orders have ended for it."""
