@@ -22,6 +22,7 @@ from panda_streams.brokers.port import Broker, Trader, find_broker, registered_b
 from panda_streams.calendar_files import calendar_of
 from panda_streams.codec import encode
 from panda_streams.domain.calendar import Calendar
+from panda_streams.domain.risk.limits import LimitSet
 from panda_streams.domain.shards import ShardMap
 from panda_streams.errors import PandaError, SettingsError
 from panda_streams.events import DeadLetter
@@ -29,6 +30,7 @@ from panda_streams.identity import Clock, Identity, Role
 from panda_streams.instrument_files import load_instruments
 from panda_streams.keys import Keys
 from panda_streams.levels import Levels
+from panda_streams.limit_files import load_limits
 from panda_streams.mirror import Mirror
 from panda_streams.reporting import Reporter
 from panda_streams.servers import Servers, find_servers, identify_process
@@ -75,7 +77,9 @@ def build_app(settings: Settings) -> PandaApp:
     topics, levels, options = Topics(servers.prefix), Levels(), client_options(settings, servers.kafka)
     mirror = Mirror(servers.redis, identity.scope)
     ordered = servers.clock is Clock.REPLAY
-    context = Context(identity, topics, instruments, configs, levels, mirror, settings.partitions, ordered)
+    limits = load_limits(settings.limits, configs.values(), instruments, brokers)
+    own = limits[settings.broker_namespace] if settings.broker_namespace else LimitSet()
+    context = Context(identity, topics, instruments, configs, own, levels, mirror, settings.partitions, ordered)
     loop = AgentLoop(
         app,
         Sender(options, settings.partitions),

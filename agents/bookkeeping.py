@@ -10,7 +10,13 @@ from panda_streams.brokers.port import Trader
 from panda_streams.domain import settlement
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
 from panda_streams.domain.contract_note import Tally
-from panda_streams.domain.corporate_actions import CorporateAction, Ratio, adjusted_quantity, cash_in_lieu
+from panda_streams.domain.corporate_actions import (
+    CorporateAction,
+    Ratio,
+    adjusted_price,
+    adjusted_quantity,
+    cash_in_lieu,
+)
 from panda_streams.domain.risk.account import Account, Book, book_booking, free_product
 from panda_streams.events import Action, ActionKind
 
@@ -136,7 +142,8 @@ def _adjust(account: Account, action: Action, time: int, *, halted: bool) -> Don
     for booking in bookings:
         account = free_product(account, booking.strategy_id)
     detail = f"{name}, {ratio.new} for {ratio.old}: {len(bookings)} books changed"
-    return Done(account, tuple(bookings), detail)
+    prices = {share: adjusted_price(at, ratio) if share == name else at for share, at in account.prices.items()}
+    return Done(account.model_copy(update={"prices": prices}), tuple(bookings), detail)
 
 
 def _adjusted(book: Book, name: str, ratio: Ratio, price: Decimal) -> Book:

@@ -64,7 +64,11 @@ class Shard:
     working: dict[str, None] = field(default_factory=dict)
     held: dict[str, None] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
     time: int = 0
+    ticked: int = 0
+    silent: bool = False
+    place: tuple[str, str, int] = ("", "", 0)
     day_ended: str | None = None
     ended: int | None = None
     lost: int = -1
@@ -72,8 +76,21 @@ class Shard:
     @classmethod
     def of(cls, row: ShardRow) -> Shard:
         seen = {name: Seen(*state) for name, state in row.seen.items()}
-        working, held = dict.fromkeys(row.working), dict.fromkeys(row.held)
-        return cls(row.first, row.sequence, working, held, seen, row.time, row.day_ended, row.ended, row.lost)
+        return cls(
+            first=row.first,
+            sequence=row.sequence,
+            working=dict.fromkeys(row.working),
+            held=dict.fromkeys(row.held),
+            seen=seen,
+            told=dict(row.told),
+            time=row.time,
+            ticked=row.ticked,
+            silent=row.silent,
+            place=row.place,
+            day_ended=row.day_ended,
+            ended=row.ended,
+            lost=row.lost,
+        )
 
     def dump(self) -> bytes:
         row = ShardRow(
@@ -82,7 +99,11 @@ class Shard:
             working=tuple(self.working),
             held=tuple(self.held),
             seen={name: tuple(state) for name, state in self.seen.items()},
+            told=self.told,
             time=self.time,
+            ticked=self.ticked,
+            silent=self.silent,
+            place=self.place,
             day_ended=self.day_ended,
             ended=self.ended,
             lost=self.lost,

@@ -129,6 +129,12 @@ class Settings(BaseSettings):
         description="YAML file of holidays, special sessions and trading hours, whose entries are added to those of "
         "the package or replace them. Unset: those of the package.",
     )
+    limits: Path | None = Field(
+        None,
+        alias="PANDA_LIMITS",
+        description="YAML file of risk limits, by namespace, of accounts, strategies and instruments (docs/risk.md). "
+        "Unset: those of the strategies' own files alone.",
+    )
     paper_latency_ms: int = Field(
         500,
         alias="PANDA_PAPER_LATENCY_MS",

@@ -24,6 +24,7 @@ _COMMANDS = {
     "halt": "panda_streams.cli.control:halt",
     "resume": "panda_streams.cli.control:resume",
     "strategy": "panda_streams.cli.control:strategy",
+    "risk": "panda_streams.cli.risk:risk",
     "feed": "panda_streams.cli.feed:feed",
     "record": "panda_streams.cli.feed:record",
     "gateway": "panda_streams.cli.gateway:gateway",

@@ -140,6 +140,8 @@ class Desk:
         """By strategy_id; what is flat is absent."""
         self.changed = False
         """True if it differs from what was stored; set to False by who stores it."""
+        self.frozen = False
+        """True while the arm decides no exit by itself: a hard halt."""
         self._count = 0
         self._number: dict[str, int] = {}
         """Who came first: orders at the same tick take their turns in it."""
@@ -206,6 +208,13 @@ class Desk:
             for order in list(self.orders.values())
             if order.cause.offset < before
         ]
+
+    def flatten(self, action: str, cause: TickRef, time: int) -> list[Change]:
+        """End all orders, and close all positions at the market: an operator's `action`, by its id."""
+        changes = [self._end(order, OrderEvent.CANCEL, time, Reason.FLATTENED) for order in list(self.orders.values())]
+        for strategy_id, position in sorted(self.positions.items()):
+            changes += self._decide(self._own_order(strategy_id, position, Role.FLATTEN, cause, action), time)
+        return changes
 
     def settle(self, price: Decimal, place: Place, time: int) -> list[Change]:
         """Close everything at what the contract is worth at its expiry, without the market."""
@@ -285,9 +294,9 @@ class Desk:
     def pass_time(self, time: int, place: Place) -> list[Change]:
         """Take note that event time has reached `time`: no tick up to it follows."""
         changes: list[Change] = []
-        if (self._due and self._due[0][0] <= time) or self._square_off <= time:
+        if (self._due and self._due[0][0] <= time) or (self._square_off <= time and not self.frozen):
             changes += self._pass(time, place)
-        if self._time_exit <= time and self._trading(time):
+        if self._time_exit <= time and not self.frozen and self._trading(time):
             changes += self._end_positions(time, place)
         return changes
 
@@ -296,8 +305,8 @@ class Desk:
     def _pass(self, time: int, place: Place) -> list[Change]:
         """What happens by itself up to `time`, in the order of its moments."""
         changes: list[Change] = []
-        while (self._due and self._due[0][0] <= time) or self._square_off <= time:
-            if self._square_off <= (self._due[0][0] if self._due else NEVER):
+        while (self._due and self._due[0][0] <= time) or (self._square_off <= time and not self.frozen):
+            if not self.frozen and self._square_off <= (self._due[0][0] if self._due else NEVER):
                 changes += self._close_intraday(time, place)
                 continue
             at, name = self._due.pop(0)
@@ -332,7 +341,7 @@ class Desk:
         at, self._square_off = self._square_off, NEVER
         changes: list[Change] = []
         for strategy_id, position in sorted(self.positions.items()):
-            if self._closing(strategy_id, Role.SQUARE_OFF):
+            if self._closing(strategy_id, Role.SQUARE_OFF, Role.FLATTEN):
                 continue
             due = self._square_off_of(position)
             if due > at:
@@ -358,7 +367,7 @@ class Desk:
                 position = self.positions[strategy_id]
                 self.positions[strategy_id] = position.model_copy(update={"best": guard.best})
                 self.changed = True
-            if reason is not None:
+            if reason is not None and not self.frozen:
                 changes += self._protect(strategy_id, reason, place.ref(tick.row, tick.time))
         return changes
 
@@ -385,7 +394,7 @@ class Desk:
             return
         self._plan_square_off(strategy_id)
         protection = self._protections.get(strategy_id)
-        if protection is None or self._closing(strategy_id, Role.PROTECTION):
+        if protection is None or self._closing(strategy_id, Role.PROTECTION, Role.FLATTEN):
             return
         average = (position.cost / position.quantity).scaleb(self._instrument.decimals)
         guard = Guard(protection, long=position.quantity > 0, average=average, since=position.since, best=position.best)
@@ -393,8 +402,8 @@ class Desk:
         if guard.ends_at is not None:
             self._time_exit = min(self._time_exit, guard.ends_at)
 
-    def _closing(self, strategy_id: str, role: Role) -> bool:
-        return any(order.role is role and order.strategy_id == strategy_id for order in self.orders.values())
+    def _closing(self, strategy_id: str, *roles: Role) -> bool:
+        return any(order.role in roles and order.strategy_id == strategy_id for order in self.orders.values())
 
     def _square_off_of(self, position: Position) -> int:
         if position.product is not Product.MIS:
@@ -405,7 +414,7 @@ class Desk:
         return max(session.square_off, position.since)
 
     def _plan_square_off(self, strategy_id: str) -> None:
-        if not self._closing(strategy_id, Role.SQUARE_OFF):
+        if not self._closing(strategy_id, Role.SQUARE_OFF, Role.FLATTEN):
             self._square_off = min(self._square_off, self._square_off_of(self.positions[strategy_id]))
 
     def _trading(self, time: int) -> bool:
@@ -707,7 +716,7 @@ class Desk:
         self.changed = True
         self._unlist(self.orders.pop(order.order_id))
         del self._number[order.order_id]
-        if order.role in (Role.SQUARE_OFF, Role.PROTECTION):
+        if order.role in (Role.SQUARE_OFF, Role.PROTECTION, Role.FLATTEN):
             self._watch(order.strategy_id)
 
     def _unlist(self, order: Order) -> None:

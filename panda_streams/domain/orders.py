@@ -36,6 +36,8 @@ class Role(StrEnum):
     """Closes a position for one of the reasons that the strategy's configuration at the account names."""
     SQUARE_OFF = "SQUARE_OFF"
     """Closes an intraday position before the session ends."""
+    FLATTEN = "FLATTEN"
+    """Closes a position because an operator closes them all."""
     SETTLEMENT = "SETTLEMENT"
     """Closes a position in a derivative at its expiry, without the market."""
 
@@ -101,6 +103,8 @@ class Reason(StrEnum):
     """The recording or the simulation has ended."""
     TICKS_GONE = "TICKS_GONE"
     """The ticks after its cause were no longer kept when the arm first looked at its shard."""
+    FLATTENED = "FLATTENED"
+    """An operator has ended all orders."""
     CONTRACT_EXPIRED = "CONTRACT_EXPIRED"
     CORPORATE_ACTION = "CORPORATE_ACTION"
     """A split or bonus: the exchange takes all orders on the old share away."""
@@ -208,7 +212,7 @@ class Fill(Value):
     side: Side
     """BUY or SELL."""
     role: Role
-    """What the order was for: ENTRY, EXIT, TARGET, STOP, PROTECTION, SQUARE_OFF or SETTLEMENT."""
+    """What the order was for: ENTRY, EXIT, TARGET, STOP, PROTECTION, SQUARE_OFF, FLATTEN or SETTLEMENT."""
     product: Product
     """How the position is held."""
     quantity: int
