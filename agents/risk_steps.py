@@ -14,9 +14,9 @@ from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.contract_note import Tally
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import OrderState, Role, Ticket, order_id
-from panda_streams.domain.risk.account import Reservation, carried, order_changed, reserve
+from panda_streams.domain.risk.account import Reservation, carried, largest_order, order_changed, reserve
 from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, levels_of
-from panda_streams.domain.risk.modes import Latch, Mode, StopReason
+from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.domain.risk.rules import Allowance, Verdict, judge
 from panda_streams.domain.risk.watch import allowed, breaches, counted, rolled
 from panda_streams.domain.signals import Signal
@@ -97,8 +97,7 @@ def tickets(
 ) -> tuple[Ticket, ...]:
     """The orders that a verdict allows: what the exchange takes at once at the most, and so often."""
     made: list[Ticket] = []
-    most = instrument.freeze_quantity
-    most = most // instrument.lot * instrument.lot if most else None
+    most = largest_order(instrument)
     for part in verdict.parts:
         left, leg = part.quantity, 0
         while left > 0:
@@ -160,7 +159,7 @@ def step_silence(row: RiskRow, silence: Silence, shards: int, limits: TotalLimit
         seconds = (silence.time - max(silent.values())) / 1000
         latch = Latch(
             reason=StopReason.FEED_STALE,
-            mode=Mode(limits.after_breach),
+            mode=limits.after_breach,
             level=ACCOUNT,
             detail=f"no tick for {seconds:g} s",
             since=silence.time,

@@ -1,4 +1,4 @@
-"""Writes the reference pages of docs/ from the code: topics, events, settings, commands, charges, strategies' tables.
+"""Writes the reference pages of docs/ from the code: topics, events, settings, commands, charges, tables of fields.
 
 `make docs` runs it; tests/unit/test_docs.py compares its pages to those on disk.
 """
@@ -31,6 +31,7 @@ from panda_streams.domain.contracts import Contract
 from panda_streams.domain.corporate_actions import CorporateAction, Ratio
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.orders import Fill, OrderState, Product, Role, Ticket
+from panda_streams.domain.risk.limits import OrderLimits, TotalLimits
 from panda_streams.domain.risk.rules import Finding, Rule
 from panda_streams.domain.signals import Intent, OrderType, Quote, Side, Signal
 from panda_streams.domain.tariff import SCHEDULE, Rate, Rates, Segment, rates_on
@@ -255,7 +256,7 @@ EXAMPLES: dict[type, bytes] = {
 
 
 def pages() -> dict[Path, str]:
-    """Every generated page, by its path; strategies.md and instruments.md keep their heads as they are on disk."""
+    """Every generated page, by its path; some keep their heads as they are on disk."""
     return {
         _DOCS / "topics.md": _topics(),
         _DOCS / "events.md": _events(),
@@ -264,6 +265,7 @@ def pages() -> dict[Path, str]:
         _DOCS / "charges.md": _charges(),
         _DOCS / "strategies.md": _strategies(_DOCS / "strategies.md"),
         _DOCS / "instruments.md": _instruments(_DOCS / "instruments.md"),
+        _DOCS / "risk.md": _limits(_DOCS / "risk.md"),
     }
 
 
@@ -574,6 +576,17 @@ def _instruments(page: Path) -> str:
         rows.append((f"`{field.name}`", kind, default, _docstrings(Instrument)[field.name]))
     form = "One entry of a list in YAML, as `{exchange: NSE, symbol: INFY, kind: equity}`. Prices are text, exact."
     return f"{_head(page)}\n## The form\n\n{form}\n\n" + _table(("field", "type", "default", "meaning"), rows)
+
+
+def _limits(page: Path) -> str:
+    parts = [_head(page)]
+    for title, kind in (("Limits on one order", OrderLimits), ("Limits on a total", TotalLimits)):
+        rows = [
+            (f"`{name}`", _type(field.annotation, missing="") + _bounds(field.metadata), _docstrings(kind)[name])
+            for name, field in kind.model_fields.items()
+        ]
+        parts.append(f"## {title}\n\n{_prose(kind)}\n\n" + _table(("limit", "type", "meaning"), rows))
+    return "\n".join(parts)
 
 
 def _strategies(page: Path) -> str:

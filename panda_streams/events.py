@@ -357,7 +357,7 @@ class Level(Value):
     scope: str
     """What it is for: a namespace, `all` of them, `strategy:<strategy_id>`, or the `world`."""
     setting: str
-    """What is set, as `mode`."""
+    """What is set, as `mode` or `limit:account/max_daily_loss`."""
     value: str
     """Its value, as HALTED."""
     who: str

@@ -103,7 +103,8 @@ def _parse(path: Path) -> dict[str, LimitSet]:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the whole file"
         unknown = first["type"] == "extra_forbidden"
-        raise _wrong(path, place, "there is no such entry" if unknown else first["msg"]) from None
+        wrong = "there is no such entry" if unknown else first["msg"].removeprefix("Value error, ")
+        raise _wrong(path, place, wrong) from None
 
 
 def _wrong(path: Path, place: str, message: str) -> BadInput:

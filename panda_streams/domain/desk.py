@@ -28,6 +28,8 @@ from panda_streams.domain.values import Value
 __all__ = ["Change", "Desk", "Exchange", "Place", "Position", "accept"]
 
 NEVER = 2**62
+_OWN = (Role.SQUARE_OFF, Role.PROTECTION, Role.FLATTEN)
+"""Orders that the arm has decided by itself to close a position at the market."""
 
 
 class Position(Value):
@@ -36,11 +38,12 @@ class Position(Value):
     quantity: int
     product: Product
     since: int
-    """Event time of the fill that opened it, milliseconds since the epoch."""
+    """Event time of the fill that opened it, milliseconds since the epoch; or after its last square-off, if that ended
+    without closing it."""
     cost: Decimal
     """What it cost, charges apart, with its sign."""
     best: int
-    """The best last price since then, in smallest units: what a trailing stop follows."""
+    """The best last price since it was opened, in smallest units: what a trailing stop follows."""
 
 
 class Change(NamedTuple):
@@ -84,16 +87,16 @@ class Exchange(Protocol):
 
 def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrument, exchange: Exchange) -> Order:
     """The order that a ticket of a validated signal is: it lives from the signal's cause plus latency on, and no
-    earlier than its verdict. `verdict_at` is event time."""
+    earlier than its verdict. `verdict_at` is event time. An intraday entry works until positions are squared off."""
     terms = signal.terms
+    entering = ticket.role is Role.ENTRY
     live_at = max(signal.cause.time + exchange.latency(ticket.order_id), verdict_at)
     session = exchange.session(instrument, live_at)
     expires_at = session.closes if session is not None else live_at
+    if session is not None and session.square_off is not None and entering and ticket.product is Product.MIS:
+        expires_at = session.square_off
     if terms.ttl_minutes is not None:
         expires_at = min(expires_at, live_at + 60_000 * terms.ttl_minutes)
-    entering = ticket.role is Role.ENTRY
-    if entering and ticket.product is Product.MIS and session is not None and session.square_off is not None:
-        expires_at = min(expires_at, session.square_off)
     return Order(
         order_id=ticket.order_id,
         signal_id=signal.signal_id,
@@ -115,6 +118,11 @@ def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrume
     )
 
 
+def _way(order: Order) -> tuple[Decimal | None, Decimal | None, int, bool]:
+    """What decides where an order waits; once it is another, the order arrives anew."""
+    return order.price, order.trigger, order.live_at, order.looked
+
+
 class Desk:
     """Working orders and positions in one instrument.
 
@@ -130,10 +138,15 @@ class Desk:
         orders: Iterable[Order] = (),
         positions: Mapping[str, Position] | None = None,
         protections: Mapping[str, Protection] | None = None,
+        *,
+        watches: bool = True,
     ) -> None:
         self._namespace = namespace
         self._instrument = instrument
         self._exchange = exchange
+        self._protections = protections or {}
+        """By strategy_id."""
+        self._watches = watches
         self.orders: dict[str, Order] = {}
         """Working orders by id, oldest first."""
         self.positions: dict[str, Position] = dict(positions or {})
@@ -154,12 +167,17 @@ class Desk:
         self._rising: list[tuple[int, int, str]] = []
         self._falling: list[tuple[int, int, str]] = []
         """Stop orders on the market, by trigger, the first one first reached."""
+        self._legs: dict[tuple[str, Role], str] = {}
+        """Working legs of brackets, by entry and role."""
+        self._reducing: dict[str, dict[str, None]] = {}
+        """Orders that only reduce, by strategy, oldest first."""
+        self._closing: dict[Role, set[str]] = {role: set() for role in _OWN}
+        """Strategies whose position is being closed by an order that the arm has decided by itself, by its role."""
         self._due: list[tuple[int, str]] = []
         """When something happens to an order by itself."""
         self._square_off = NEVER
-        self._protections = protections or {}
         self._guards: dict[str, Guard] = {}
-        """Of the positions that are to be closed by themselves, by strategy_id."""
+        """Of the positions that are closed by themselves, by strategy_id."""
         self._time_exit = NEVER
         """When the first of them is, whatever its price."""
         self._open = (0, 0)
@@ -191,15 +209,17 @@ class Desk:
                 self._replace(order.model_copy(update={"cancel_at": at}))
 
     def modify(self, strategy_id: str, side: Side, at: int, price: Decimal | None, trigger: Decimal | None) -> None:
-        """Give a strategy's working orders on a side other prices, as far as they have such; it acts at `at`."""
+        """Give a strategy's working orders on a side other prices, as far as they have such; it acts at `at`, and not
+        before what was asked for earlier."""
         for order in self._of_signals(strategy_id, side):
+            asked = order.amendments
             amendment = Amendment(
-                at=at,
+                at=max(at, asked[-1].at) if asked else at,
                 price=price if order.price is not None else None,
                 trigger=trigger if order.state is OrderState.TRIGGER_PENDING else None,
             )
             if amendment.price is not None or amendment.trigger is not None:
-                self._replace(order.model_copy(update={"amendment": amendment}))
+                self._replace(order.model_copy(update={"amendments": (*asked, amendment)}))
 
     def expire(self, before: int, time: int, reason: Reason) -> list[Change]:
         """End the working orders that were caused before an offset of the tick log."""
@@ -241,19 +261,22 @@ class Desk:
         return changes
 
     def late(self) -> Desk:
-        """A desk with the same positions and no order, for an order that must meet ticks which have passed."""
-        return Desk(self._namespace, self._instrument, self._exchange, (), self.positions, self._protections)
+        """A desk with the same positions and no order, for an order that must meet ticks which have passed.
+
+        It closes nothing by itself: this desk does, now or once they are joined.
+        """
+        return Desk(self._namespace, self._instrument, self._exchange, (), self.positions, watches=False)
 
     def join(self, late: Desk, time: int) -> list[Change]:
         """Take over what is left on a desk of `late`, at the event time that this desk has come to."""
         self.changed = True
-        closed = self.positions.keys() - late.positions.keys()
+        gone = self.positions.keys() - late.positions.keys()
         self.positions = late.positions
-        for strategy_id in self.positions:
+        for strategy_id in (*gone, *self.positions):
             self._watch(strategy_id)
         for order in late.orders.values():
             self._enter(order)
-        return [change for strategy_id in sorted(closed) for change in self._nothing_left(strategy_id, time)]
+        return [change for strategy_id in sorted(self._reducing) for change in self._nothing_left(strategy_id, time)]
 
     # What the log says
 
@@ -273,8 +296,7 @@ class Desk:
     def _meet_orders(
         self, tick: Tick, place: Place, book: Callable[[int], Depth | None], traded: int | None
     ) -> list[Change]:
-        changes: list[Change] = []
-        time = tick.time
+        time, changes = tick.time, list[Change]()
         arriving = self._arrive(tick, place) if self._awaited and self._awaited[0][0] <= time else []
         reached = [(self._number[name], name, False) for name in self._at_market]
         self._reach(reached, tick)
@@ -307,7 +329,7 @@ class Desk:
         changes: list[Change] = []
         while (self._due and self._due[0][0] <= time) or (self._square_off <= time and not self.frozen):
             if not self.frozen and self._square_off <= (self._due[0][0] if self._due else NEVER):
-                changes += self._close_intraday(time, place)
+                changes += self._close_intraday(place)
                 continue
             at, name = self._due.pop(0)
             order = self.orders.get(name)
@@ -316,46 +338,54 @@ class Desk:
             if order.cancel_at == at:
                 changes.append(self._end(order, OrderEvent.CANCEL, at, Reason.CANCELLED_BY_STRATEGY))
             elif order.expires_at == at:
-                reason = Reason.TTL_ENDED if order.validity is Validity.TTL else Reason.DAY_ENDED
-                changes.append(self._end(order, OrderEvent.EXPIRE, at, reason))
-            elif order.amendment is not None and order.amendment.at == at:
-                changes.append(self._amend(order, order.amendment))
+                changes.append(self._end(order, OrderEvent.EXPIRE, at, self._why_expired(order, at)))
+            elif order.amendments and order.amendments[0].at == at:
+                changes.append(self._amend(order))
         return changes
 
-    def _amend(self, order: Order, amendment: Amendment) -> Change:
+    def _amend(self, order: Order) -> Change:
+        amendment, *later = order.amendments
         amended = advance(
             order,
             OrderEvent.MODIFY,
             price=amendment.price or order.price,
             trigger=amendment.trigger or order.trigger,
-            amendment=None,
+            amendments=tuple(later),
             queue=None,
             looked=False,
-            live_at=amendment.at,
+            live_at=max(order.live_at, amendment.at),
         )
         self._replace(amended)
         return Change(amended, amendment.at, reason=Reason.MODIFIED_BY_STRATEGY)
 
-    def _close_intraday(self, time: int, place: Place) -> list[Change]:
-        """Close what has to be closed before the session ends: entries first, then positions at the market."""
+    def _why_expired(self, order: Order, at: int) -> Reason:
+        session = self._exchange.session(self._instrument, at)
+        if session is None or at == session.closes:
+            return Reason.DAY_ENDED
+        if at == session.square_off and order.product is Product.MIS and not order.reduces:
+            return Reason.SQUARED_OFF
+        return Reason.TTL_ENDED if order.validity is Validity.TTL else Reason.DAY_ENDED
+
+    def _close_intraday(self, place: Place) -> list[Change]:
+        """Close at the market what has to be closed before the session ends.
+
+        An order for it is caused at the moment itself and lives from then plus latency on, whenever the first tick or
+        beat after it comes.
+        """
         at, self._square_off = self._square_off, NEVER
         changes: list[Change] = []
         for strategy_id, position in sorted(self.positions.items()):
-            if self._closing(strategy_id, Role.SQUARE_OFF, Role.FLATTEN):
+            if self._is_closing(strategy_id, Role.SQUARE_OFF, Role.FLATTEN):
                 continue
             due = self._square_off_of(position)
             if due > at:
                 self._square_off = min(self._square_off, due)
                 continue
-            changes += [
-                self._end(order, OrderEvent.CANCEL, time, Reason.SQUARED_OFF)
-                for order in list(self.orders.values())
-                if order.strategy_id == strategy_id and not order.reduces
-            ]
-            cause = place.ref(-1, time)
-            order = self._own_order(strategy_id, position, Role.SQUARE_OFF, cause, f"{at}/{place.offset}")
-            changes += self._decide(order, time)
+            order = self._own_order(strategy_id, position, Role.SQUARE_OFF, place.ref(-1, at), f"{at}/{place.offset}")
+            changes += self._decide(order, at)
         return changes
+
+    # Positions that are closed by themselves
 
     def _meet_positions(self, tick: Tick, place: Place) -> list[Change]:
         """Close the positions whose protection says so at this price."""
@@ -390,11 +420,12 @@ class Desk:
         """Plan what happens to a position by itself, after it or an order that was to close it has changed."""
         position = self.positions.get(strategy_id)
         self._guards.pop(strategy_id, None)
-        if position is None:
+        if position is None or not self._watches:
             return
-        self._plan_square_off(strategy_id)
+        if not self._is_closing(strategy_id, Role.SQUARE_OFF, Role.FLATTEN):
+            self._square_off = min(self._square_off, self._square_off_of(position))
         protection = self._protections.get(strategy_id)
-        if protection is None or self._closing(strategy_id, Role.PROTECTION, Role.FLATTEN):
+        if protection is None or self._is_closing(strategy_id, Role.PROTECTION, Role.FLATTEN):
             return
         average = (position.cost / position.quantity).scaleb(self._instrument.decimals)
         guard = Guard(protection, long=position.quantity > 0, average=average, since=position.since, best=position.best)
@@ -402,8 +433,8 @@ class Desk:
         if guard.ends_at is not None:
             self._time_exit = min(self._time_exit, guard.ends_at)
 
-    def _closing(self, strategy_id: str, *roles: Role) -> bool:
-        return any(order.role in roles and order.strategy_id == strategy_id for order in self.orders.values())
+    def _is_closing(self, strategy_id: str, *roles: Role) -> bool:
+        return any(strategy_id in self._closing[role] for role in roles)
 
     def _square_off_of(self, position: Position) -> int:
         if position.product is not Product.MIS:
@@ -412,10 +443,6 @@ class Desk:
         if session is None or session.square_off is None:
             return NEVER
         return max(session.square_off, position.since)
-
-    def _plan_square_off(self, strategy_id: str) -> None:
-        if not self._closing(strategy_id, Role.SQUARE_OFF, Role.FLATTEN):
-            self._square_off = min(self._square_off, self._square_off_of(self.positions[strategy_id]))
 
     def _trading(self, time: int) -> bool:
         """Whether the market trades continuously at `time`."""
@@ -538,36 +565,41 @@ class Desk:
             self._leave(filled)
         else:
             self._replace(filled)
-        self._move(filled, fill)
+        closed = self._move(filled, fill)
         changes = [Change(filled, fill.time, fill)]
         if not filled.reduces:
             changes += self._grow_legs(filled, fill)
         elif filled.parent is not None:
             changes += self._shrink_sibling(filled, fill)
-        if fill.strategy_id not in self.positions:
+        if closed:
             changes += self._nothing_left(fill.strategy_id, fill.time)
         return changes
 
-    def _move(self, order: Order, fill: Fill) -> None:
+    def _move(self, order: Order, fill: Fill) -> bool:
+        """Move the position by a fill; True if that closed it, be it that one on the other side begins."""
         before = self.positions.get(fill.strategy_id)
         quantity = (before.quantity if before else 0) + order.signed * fill.quantity
         if not quantity:
             self.positions.pop(fill.strategy_id, None)
             self._watch(fill.strategy_id)
-            return
-        units = int(fill.price.scaleb(self._instrument.decimals))
-        if before is None or before.quantity * quantity < 0:
-            cost, since, best = quantity * fill.price, fill.time, units
-        else:
-            cost, since, best = before.cost, before.since, before.best
+            return True
+        if before is not None and before.quantity * quantity > 0:
             grown = quantity - before.quantity
-            if grown * quantity > 0:
-                cost += grown * fill.price
-            else:
-                cost -= portion(cost, -grown, before.quantity)
-        position = Position(quantity=quantity, product=fill.product, since=since, cost=cost, best=best)
-        self.positions[fill.strategy_id] = position
+            cost = before.cost + (
+                grown * fill.price if grown * quantity > 0 else -portion(before.cost, -grown, before.quantity)
+            )
+            update = {"quantity": quantity, "product": fill.product, "cost": cost}
+            self.positions[fill.strategy_id] = before.model_copy(update=update)
+        else:
+            self.positions[fill.strategy_id] = Position(
+                quantity=quantity,
+                product=fill.product,
+                since=fill.time,
+                cost=quantity * fill.price,
+                best=int(fill.price.scaleb(self._instrument.decimals)),
+            )
         self._watch(fill.strategy_id)
+        return before is not None and before.quantity * quantity < 0
 
     def _closable(self, order: Order) -> int:
         """How much of an order which only reduces can still do so."""
@@ -575,10 +607,11 @@ class Desk:
         return max(-position.quantity * order.signed, 0) if position else 0
 
     def _nothing_left(self, strategy_id: str, time: int) -> list[Change]:
+        """End a strategy's orders that could only close what it no longer holds."""
         return [
-            self._end(order, OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
-            for order in list(self.orders.values())
-            if order.reduces and order.strategy_id == strategy_id
+            self._end(self.orders[name], OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
+            for name in list(self._reducing.get(strategy_id, ()))
+            if not self._closable(self.orders[name])
         ]
 
     # Brackets
@@ -599,7 +632,8 @@ class Desk:
         return changes
 
     def _leg(self, parent: str, role: Role) -> Order | None:
-        return next((order for order in self.orders.values() if order.parent == parent and order.role is role), None)
+        name = self._legs.get((parent, role))
+        return self.orders[name] if name is not None else None
 
     def _new_leg(self, entry: Order, role: Role, price: Decimal, fill: Fill) -> list[Change]:
         takes_profit = role is Role.TARGET
@@ -670,6 +704,8 @@ class Desk:
         session = self._exchange.session(self._instrument, order.live_at)
         if session is None or not session.opens <= order.live_at < session.closes:
             return Reason.MARKET_CLOSED
+        if order.expires_at is not None and order.expires_at <= order.live_at:
+            return Reason.MARKET_CLOSED
         lower, upper = self._instrument.lower_circuit, self._instrument.upper_circuit
         for price in (order.price, order.trigger):
             if price is not None and ((lower and price < lower) or (upper and price > upper)):
@@ -687,6 +723,12 @@ class Desk:
         self._count += 1
         self.orders[order.order_id] = order
         self._number[order.order_id] = self._count
+        if order.reduces:
+            self._reducing.setdefault(order.strategy_id, {})[order.order_id] = None
+        if order.parent is not None:
+            self._legs[order.parent, order.role] = order.order_id
+        if order.role in _OWN:
+            self._closing[order.role].add(order.strategy_id)
         if order.looked:
             self._put_on_market(order, self._count)
         else:
@@ -694,15 +736,18 @@ class Desk:
         self._plan(order)
 
     def _plan(self, order: Order) -> None:
-        for at in (order.cancel_at, order.expires_at, order.amendment.at if order.amendment else None):
-            if at is not None and (at, order.order_id) not in self._due:
-                insort(self._due, (at, order.order_id))
+        for at in (order.cancel_at, order.expires_at, order.amendments[0].at if order.amendments else None):
+            if at is not None:
+                due = (at, order.order_id)
+                found = bisect_left(self._due, due)
+                if found == len(self._due) or self._due[found] != due:
+                    self._due.insert(found, due)
 
     def _replace(self, order: Order) -> None:
         """Put an order's new form in the place of the old one, and into the lists where that belongs."""
         self.changed = True
         before, self.orders[order.order_id] = self.orders[order.order_id], order
-        if (before.price, before.trigger, before.live_at) != (order.price, order.trigger, order.live_at):
+        if _way(before) != _way(order):
             self._unlist(before)
             insort(self._awaited, (order.live_at, self._number[order.order_id], order.order_id))
         self._plan(order)
@@ -710,14 +755,26 @@ class Desk:
     def _end(self, order: Order, event: OrderEvent, time: int, reason: Reason) -> Change:
         ended = advance(order, event)
         self._leave(ended)
+        held = self.positions.get(order.strategy_id)
+        if order.role in _OWN and held is not None:
+            if order.role is Role.SQUARE_OFF:
+                self.positions[order.strategy_id] = held.model_copy(update={"since": time + 1})
+            self._watch(order.strategy_id)
         return Change(ended, time, reason=reason)
 
     def _leave(self, order: Order) -> None:
         self.changed = True
         self._unlist(self.orders.pop(order.order_id))
         del self._number[order.order_id]
-        if order.role in (Role.SQUARE_OFF, Role.PROTECTION, Role.FLATTEN):
-            self._watch(order.strategy_id)
+        if order.reduces:
+            kept = self._reducing[order.strategy_id]
+            del kept[order.order_id]
+            if not kept:
+                del self._reducing[order.strategy_id]
+        if order.parent is not None:
+            del self._legs[order.parent, order.role]
+        if order.role in _OWN:
+            self._closing[order.role].discard(order.strategy_id)
 
     def _unlist(self, order: Order) -> None:
         name, number, scale = order.order_id, self._number[order.order_id], self._instrument.decimals

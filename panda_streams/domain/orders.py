@@ -94,7 +94,7 @@ class Reason(StrEnum):
     TIME_EXIT = "TIME_EXIT"
     """The position was held for as long as its protection allows."""
     SQUARED_OFF = "SQUARED_OFF"
-    """An entry was working when its intraday position had to be closed."""
+    """An intraday entry was still working when intraday positions had to be closed."""
     DAY_ENDED = "DAY_ENDED"
     TTL_ENDED = "TTL_ENDED"
     IOC_REMAINDER = "IOC_REMAINDER"
@@ -109,7 +109,7 @@ class Reason(StrEnum):
     CORPORATE_ACTION = "CORPORATE_ACTION"
     """A split or bonus: the exchange takes all orders on the old share away."""
     MARKET_CLOSED = "MARKET_CLOSED"
-    """It would have reached the exchange outside of continuous trading."""
+    """It would have reached the exchange outside of continuous trading, or as an intraday entry after square-off."""
     INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
     """The arm does not know the instrument, or it cannot be traded."""
     CIRCUIT_LIMIT = "CIRCUIT_LIMIT"
@@ -177,7 +177,8 @@ class Order(Value):
     """True once it has looked at the market: what crosses it at the first look is taken, afterwards it waits."""
     queue: int | None = None
     """Shares before it at its limit price, where the order book showed them when it arrived."""
-    amendment: Amendment | None = None
+    amendments: tuple[Amendment, ...] = ()
+    """Changes of its prices that were asked for and have not acted yet, the first one first."""
     cancel_at: int | None = None
     """Event time at which a cancellation that was asked for acts."""
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.values import Value
 
 __all__ = [
     "ACCOUNT",
     "NONE",
-    "Breach",
     "LimitSet",
     "Limits",
     "OrderLimits",
@@ -36,41 +35,27 @@ NONE = "none"
 
 _STRATEGY, _INSTRUMENT = "strategy:", "instrument:"
 
-Count = Annotated[int, Field(ge=0)]
-Rupees = Annotated[Decimal, Field(ge=0)]
-Loss = Annotated[Decimal, Field(gt=0)]
-Seconds = Annotated[Decimal, Field(gt=0, decimal_places=3)]
-
-
-class Breach(StrEnum):
-    """What becomes of a level once it has lost too much, or its market cannot be trusted."""
-
-    HALTED = "HALTED"
-    """It sends no order."""
-    REDUCING = "REDUCING"
-    """It only closes positions."""
-
 
 class OrderLimits(Value):
-    """Limits on one order: of those that the three levels set, the tightest judges it."""
+    """What one order is judged by: of the limits that the three levels set, the tightest."""
 
     min_order_quantity: int | None = Field(None, ge=1)
     """Fewest shares of an order that opens a position. The largest of the three levels is the tightest."""
-    max_order_quantity: Count | None = None
+    max_order_quantity: int | None = Field(None, ge=0)
     """Most shares of an order; 0 allows none."""
-    max_order_notional: Rupees | None = None
+    max_order_notional: Decimal | None = Field(None, ge=0)
     """Most rupees of an order: quantity times price."""
     price_collar: Decimal | None = Field(None, gt=0, le=1)
     """Share of the quote's price that a limit or a trigger may be away from it: 0.05 is 5 %."""
     max_slices: int | None = Field(None, ge=1)
     """Most orders into which one signal is cut where the exchange takes no larger ones."""
-    max_quote_age_s: Seconds | None = None
+    max_quote_age_s: Decimal | None = Field(None, gt=0, decimal_places=3)
     """Event seconds after which the last quote of an instrument is too old to enter by."""
-    max_signal_age_s: Seconds | None = None
+    max_signal_age_s: Decimal | None = Field(None, gt=0, decimal_places=3)
     """Event seconds after its cause at which a signal is too old to enter by."""
-    max_clock_skew_s: Annotated[Decimal, Field(ge=0, decimal_places=3)] | None = None
-    """Event seconds that a signal or its quote may be ahead of the account's clock."""
-    duplicate_window_s: Seconds | None = None
+    max_clock_skew_s: Decimal | None = Field(None, ge=0, decimal_places=3)
+    """Event seconds by which the quote of an entry may be younger than the tick that caused it."""
+    duplicate_window_s: Decimal | None = Field(None, gt=0, decimal_places=3)
     """Event seconds within which a strategy enters an instrument on one side only once. The largest of the three levels
     is the tightest."""
     shrink: bool | None = None
@@ -79,50 +64,55 @@ class OrderLimits(Value):
 
 
 class TotalLimits(Value):
-    """Limits on what adds up: each level has a total of its own, and every one of them judges."""
+    """What adds up is judged by: each level has a total of its own, and the limit of every one of them holds."""
 
-    max_orders_per_second: Count | None = None
+    max_orders_per_second: int | None = Field(None, ge=0)
     """Most orders in an event second."""
-    max_orders_per_minute: Count | None = None
+    max_orders_per_minute: int | None = Field(None, ge=0)
     """Most orders in an event minute."""
-    max_orders_per_day: Count | None = None
+    max_orders_per_day: int | None = Field(None, ge=0)
     """Most orders on a trading day."""
-    max_cancels_per_day: Count | None = None
+    max_cancels_per_day: int | None = Field(None, ge=0)
     """Most cancellations and changes of orders on a trading day."""
-    max_open_orders: Count | None = None
+    max_open_orders: int | None = Field(None, ge=0)
     """Most orders that work at the same time."""
-    max_position: Count | None = None
+    max_position: int | None = Field(None, ge=0)
     """Most shares of one instrument, long or short, held and on order. For a strategy its own; for the account and for
     an instrument those of all strategies together."""
-    max_gross_exposure: Rupees | None = None
+    max_gross_exposure: Decimal | None = Field(None, ge=0)
     """Most rupees in positions, long and short ones added up."""
-    max_net_exposure: Rupees | None = None
+    max_net_exposure: Decimal | None = Field(None, ge=0)
     """Most rupees in positions, long ones less short ones, to either side."""
-    max_daily_loss: Loss | None = None
-    """Rupees lost since the trading day's start, open positions and charges included, at which `on_breach` is done."""
-    max_drawdown: Loss | None = None
-    """Rupees lost since the highest equity so far, at which `on_breach` is done."""
-    max_rejections_per_day: Count | None = None
-    """Orders that the market rejects on a trading day; with one more `on_breach` is done."""
-    max_unknown_orders: Count | None = None
-    """Orders of which the broker has not said what became of them; with one more `on_breach` is done."""
-    feed_stale_s: Seconds | None = None
-    """Event seconds of trading hours without a tick, at which `on_breach` is done. For a strategy: of none of its
-    instruments; for the account: of none at all."""
-    on_breach: Breach | None = None
-    """What is done to this level, and to it alone, once its loss, its drawdown or another limit of this kind is
-    reached; unset: HALTED."""
+    max_daily_loss: Decimal | None = Field(None, gt=0)
+    """Most rupees lost since the trading day began, open positions and charges included; above it the level stops
+    itself. Not of an instrument."""
+    max_drawdown: Decimal | None = Field(None, gt=0)
+    """Most rupees below the highest equity so far; above it the level stops itself. Not of an instrument."""
+    max_rejections_per_day: int | None = Field(None, ge=0)
+    """Most orders that the market rejects on a trading day; above it the level stops itself. Not of an instrument."""
+    max_unknown_orders: int | None = Field(None, ge=0)
+    """Most orders of which it is not known whether the broker has them; above it the account stops itself. Of the
+    account alone."""
+    feed_stale_s: Decimal | None = Field(None, gt=0, decimal_places=3)
+    """Most seconds of trading hours without a tick of anything; above it the account stops itself. Of the account
+    alone."""
+    on_breach: Literal["HALTED", "REDUCING"] | None = None
+    """Mode into which a level that stops itself puts itself, and itself alone; unset: HALTED. Not of an instrument."""
 
     @property
-    def after_breach(self) -> Breach:
+    def after_breach(self) -> Mode:
         """`on_breach`, or what holds where it is unset."""
-        return self.on_breach or Breach.HALTED
+        return Mode(self.on_breach or Mode.HALTED)
 
 
 class Limits(TotalLimits, OrderLimits):
     """What one level sets; what is unset has no limit there."""
 
 
+_ACCOUNTS = frozenset({"max_unknown_orders", "feed_stale_s"})
+"""Limits that only the account has."""
+_NO_INSTRUMENTS = _ACCOUNTS | {"max_daily_loss", "max_drawdown", "max_rejections_per_day", "on_breach"}
+"""Limits that an instrument does not have: the account keeps no books by instrument."""
 _LARGEST = frozenset({"min_order_quantity", "duplicate_window_s"})
 """Limits of which the larger is the tighter."""
 
@@ -148,8 +138,8 @@ def _tightest(kind: type[OrderLimits | TotalLimits], *levels: Limits) -> dict[st
 
 def _rank(field: str, value: Any) -> Any:
     """The tighter a limit, the lower it ranks."""
-    if isinstance(value, Breach):
-        return list(Breach).index(value)
+    if field == "on_breach":
+        return -Mode(value).rank
     return -value if field in _LARGEST else value
 
 
@@ -175,6 +165,14 @@ class LimitSet(Value):
     """Limits of a strategy, by strategy_id."""
     instruments: dict[str, Limits] = Field(default_factory=dict)
     """Limits of an instrument over all strategies, by its id, as `NSE:INFY`."""
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> Self:
+        for level, limits in self.by_level().items():
+            for field in limits.model_fields_set:
+                if getattr(limits, field) is not None:
+                    _check_level(level, field)
+        return self
 
     def of(self, level: str) -> Limits:
         """What one level sets: its totals are judged by these and by no other level's.
@@ -213,6 +211,14 @@ class LimitSet(Value):
         )
 
 
+def _check_level(level: str, field: str) -> None:
+    """Raise ValueError for a limit that a level cannot have: one that nothing would ever judge by."""
+    if level != ACCOUNT and field in _ACCOUNTS:
+        raise ValueError(f"{level} cannot have {field}: only the account has it")
+    if level.startswith(_INSTRUMENT) and field in _NO_INSTRUMENTS:
+        raise ValueError(f"{level} cannot have {field}: only the account and strategies have it")
+
+
 def _tighter(one: Limits, other: Limits) -> Limits:
     return Limits.model_construct(**{field: value for field, (value, _) in _tightest(Limits, one, other).items()})
 
@@ -244,6 +250,7 @@ def parse_override(key: str, text: str) -> Override:
         )
     if field not in Limits.model_fields:
         raise ValueError(f"there is no limit {field!r}: expected one of {', '.join(Limits.model_fields)}")
+    _check_level(level, field)
     if text == NONE:
         return Override(level, field, None)
     try:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Product, Role
-from panda_streams.domain.risk.account import Account, Book, Scope, carried, margin
+from panda_streams.domain.risk.account import Account, Book, Scope, carried, largest_order, margin
 from panda_streams.domain.risk.limits import OrderLimits, TotalLimits
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.risk.watch import Day, entry_key
@@ -305,7 +305,6 @@ class _Case:
                 parts, findings = self._target()
         if self.signal.terms.order_type in (OrderType.MARKET, OrderType.SL_M) and not self.allowance.protected:
             findings.append(Finding(rule=Rule.MARKET_PROTECTION_MISSING, passed=False))
-        findings += self._slices(parts)
         return parts, findings
 
     def _changes(self) -> list[Finding]:
@@ -318,11 +317,10 @@ class _Case:
             )
         )
 
-    def _slices(self, parts: tuple[Part, ...]) -> Iterator[Finding]:
-        most, freeze = self.allowance.order.max_slices, self.instrument.freeze_quantity
-        if most is not None and freeze is not None:
-            slices = sum(-(-part.quantity // freeze) for part in parts)
-            yield Finding(rule=Rule.TOO_MANY_SLICES, passed=slices <= most, value=str(slices), limit=str(most))
+    def _orders(self, quantity: int) -> int:
+        """How many orders a quantity becomes."""
+        most = largest_order(self.instrument)
+        return max(-(-quantity // most), 1) if most is not None else 1
 
     # Closing
 
@@ -475,8 +473,9 @@ class _Case:
     def _paced(self, quantity: int) -> Iterator[Finding]:
         """Rules on how many orders there may be."""
         day, time = self.day, self.signal.cause.time
-        freeze = self.instrument.freeze_quantity
-        orders = max(-(-quantity // freeze), 1) if freeze else 1
+        orders, slices = self._orders(quantity), self.allowance.order.max_slices
+        if slices is not None:
+            yield _at_most(Rule.TOO_MANY_SLICES, orders, slices)
         for rule, seen, most in (
             (
                 Rule.ORDER_RATE,

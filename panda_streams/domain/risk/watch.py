@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from panda_streams.domain.risk.account import Account, worth
 from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, levels_of, strategy_level
-from panda_streams.domain.risk.modes import Latch, Mode, StopReason
+from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.domain.signals import Intent, Side, Signal
 from panda_streams.domain.values import Value
 
@@ -123,4 +123,4 @@ def _breaches(
     for reason, value, most in seen:
         if most is not None and value > most:
             detail = f"{Decimal(value):f} is more than {Decimal(most):f}"
-            yield Latch(reason=reason, mode=Mode(limit.after_breach), level=level, detail=detail, since=time)
+            yield Latch(reason=reason, mode=limit.after_breach, level=level, detail=detail, since=time)

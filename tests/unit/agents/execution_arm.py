@@ -14,7 +14,7 @@ from panda_streams.codec import decode, encode, encode_batch, encode_beat
 from panda_streams.domain.orders import Product, Role, Ticket
 from panda_streams.domain.signals import Intent, Side, Terms
 from panda_streams.domain.ticks import Tick
-from panda_streams.events import Beat, DayEnd, Mark, OrderUpdate, Phase, StageBeat, Validated
+from panda_streams.events import Beat, DayEnd, Mark, OrderUpdate, Phase, Prices, Silence, StageBeat, Validated
 from tests.unit.agents.fakes import TICKS, TRADER, a_context
 from tests.unit.bench import Bench, Killed
 from tests.unit.builders import INFY, T0, a_batch, a_beat, a_ref, a_signal, a_tick
@@ -116,19 +116,22 @@ class Arm:
         return [event for event in self._said() if isinstance(event, OrderUpdate)]
 
     def said(self) -> list[OrderUpdate]:
-        """The updates without those that were said again, which must be the same."""
-        said = {update.sequence: update for update in self.updates()}
-        assert all(update == said[update.sequence] for update in self.updates())
-        return [said[sequence] for sequence in sorted(said)]
+        """The updates without those that were said again: no number has two contents."""
+        said = {event.sequence: event for event in self._said()}
+        assert all(event == said[event.sequence] for event in self._said())
+        assert sorted(said) == list(range(len(said)))
+        return [event for _, event in sorted(said.items()) if isinstance(event, OrderUpdate)]
 
     def day_ends(self) -> list[DayEnd]:
         return [event for event in self._said() if isinstance(event, DayEnd)]
 
-    def _said(self) -> list[OrderUpdate | DayEnd]:
-        return [
-            decode(DayEnd if orjson.loads(output.value)["kind"] == "day-end" else OrderUpdate, output.value)
-            for output in self.bench.to("paper.orders.updates")
-        ]
+    def prices(self) -> list[Prices]:
+        return [event for event in self._said() if isinstance(event, Prices)]
+
+    def _said(self) -> list[OrderUpdate | DayEnd | Prices | Silence]:
+        kinds = {"order": OrderUpdate, "day-end": DayEnd, "prices": Prices, "silence": Silence}
+        sent = self.bench.to("paper.orders.updates")
+        return [decode(kinds[orjson.loads(output.value)["kind"]], output.value) for output in sent]
 
     def fills(self) -> list[tuple[int, str]]:
         return [(u.fill.tick.offset, str(u.fill.price)) for u in self.updates() if u.fill]

@@ -11,8 +11,10 @@ from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
 from panda_streams.domain.instruments import Instrument, InstrumentKind, Instruments
 from panda_streams.domain.matching import PaperMarket, QueueModel
+from panda_streams.domain.risk.limits import LimitSet
 from panda_streams.identity import Home, Identity, Ports, Role, World
 from panda_streams.levels import Levels
+from panda_streams.limit_files import strategy_limits
 from panda_streams.topics import Topics
 from strategies.config import StrategyConfig
 from tests.unit.builders import CALL, FUTURE, INDEX, SHARE
@@ -83,6 +85,7 @@ def a_context(
         instruments=INSTRUMENTS,
         strategies={config.strategy_id: config for config in configs},
         levels=Levels(),
+        limits=strategy_limits(configs, namespace) if namespace else LimitSet(),
         mirror=FakeMirror(),  # type: ignore[arg-type]
         partitions=partitions,
         ordered=ordered,

@@ -9,10 +9,11 @@ import msgspec
 import orjson
 import pytest
 
-from agents.risk import step_signal
+from agents.risk_steps import step_signal
 from panda_streams.codec import decode, encode
 from panda_streams.domain.orders import OrderState, Product, Role, Ticket
 from panda_streams.domain.risk.account import Account, Book
+from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.risk.rules import Allowance
 from panda_streams.domain.signals import AT_MARKET, Intent, OrderType, Side, Signal, Terms
 from panda_streams.events import Validated
@@ -116,8 +117,9 @@ def test_an_exit_is_capped_to_what_is_held_and_not_already_being_sold() -> None:
 
 
 def test_a_live_broker_needs_the_consent_of_the_strategy() -> None:
-    silent = RiskArm(a_config(), ZERODHA)
-    consenting = RiskArm(a_config(zerodha_trading_enabled=True), ZERODHA)
+    accounts = {"zerodha": {**an_account()["paper"], "market_protection": "1"}}
+    silent = RiskArm(a_config(accounts=accounts), ZERODHA)
+    consenting = RiskArm(a_config(accounts=accounts, zerodha_trading_enabled=True), ZERODHA)
 
     silent.signal(0)
     consenting.signal(0)
@@ -303,10 +305,9 @@ def test_risk_says_no_beat_beyond_a_signal_that_waits() -> None:
 ALLOWED = Allowance(
     listed=True,
     consented=True,
-    halted=False,
+    mode=Mode.ACTIVE,
     capital=Decimal(100_000),
     share_of_capital=Decimal(1),
-    max_position=1000,
     shorts=True,
     entries=(T0, T0 + 1000),
 )

@@ -13,8 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.ledger import Portfolio, apply_fill
 from panda_streams.domain.orders import Fill, OrderState, Product, Role
-from panda_streams.domain.risk.account import Account, Reservation, carried, order_changed, reserve
+from panda_streams.domain.risk.account import Account, Reservation, Scope, carried, order_changed, reserve
+from panda_streams.domain.risk.limits import TotalLimits, strategy_level
+from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.risk.rules import Allowance, Part, judge
+from panda_streams.domain.risk.watch import Day
 from panda_streams.domain.settlement import Holdings
 from panda_streams.domain.signals import Intent, Side
 from tests.unit.builders import CALL, FUTURE, INFY, SHARE, T0, a_fill, a_signal
@@ -32,6 +35,7 @@ def an_order(side: Side = BUY, quantity: int = 10, *, closes: bool = False, inst
         quantity=quantity,
         hold=Decimal(0 if closes else 1000),
         closes=closes,
+        price=Decimal(1000),
     )
 
 
@@ -192,10 +196,10 @@ class Trading(RuleBasedStateMachine):
         self.allowance = Allowance(
             listed=True,
             consented=True,
-            halted=False,
+            mode=Mode.ACTIVE,
             capital=CAPITAL,
             share_of_capital=Decimal("0.1"),
-            max_position=40,
+            totals=((Scope(strategy_level("Momentum"), strategy_id="Momentum"), TotalLimits(max_position=40)),),
             product=product,
             shorts=shorts,
             entries=(T0, T0 + 1000),
@@ -217,7 +221,7 @@ class Trading(RuleBasedStateMachine):
     def signal(self, intent: Intent, side: Side, instrument: Instrument, price: int, size: str) -> None:
         self.number += 1
         asked = a_signal(intent, side=side, price=str(price), size=size, sequence=self.number, instrument=instrument.id)
-        verdict = judge(self.account, asked, self.allowance, instrument)
+        verdict = judge(self.account, Day(), asked, self.allowance, instrument)
         product = carried(self.allowance.product, instrument)
         orders = {}
         for part in verdict.parts:
@@ -231,6 +235,7 @@ class Trading(RuleBasedStateMachine):
                 quantity=part.quantity,
                 hold=Decimal(0) if closes else verdict.hold,
                 closes=closes,
+                price=verdict.price or Decimal(0),
             )
         self.account = reserve(self.account, orders, CAPITAL, self.allowance.product)
 

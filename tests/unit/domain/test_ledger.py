@@ -238,3 +238,16 @@ def test_what_the_broker_holds_beyond_the_books_is_capital() -> None:
 
     assert (after.cash, after.capital, after.equity, after.realised) == (30, 1030, 1030, 0)
     assert (after.positions[INFY].quantity, after.positions[INFY].product) == (10, Product.CNC)
+
+
+def test_a_future_moves_no_cash_but_its_profit_and_charges() -> None:
+    trades = [(BUY, 10, "100"), (BUY, 10, "110"), (SELL, 5, "120"), (SELL, 20, "90")]
+    book, cash = Portfolio.open("Momentum", Decimal(10_000)), []
+    for number, (side, quantity, price) in enumerate(trades):
+        fill = a_fill(side, quantity, price, charges="1", number=number, product=Product.NRML)
+        book = apply_fill(book, fill.model_copy(update={"margined": True}))
+        cash.append(book.cash - 10_000)
+
+    # 5 closed at 120 and 15 at 90, of an average of 105; what is opened short after that earns nothing yet.
+    assert cash == [-1, -2, -3 + 75, -4 + 75 - 225]
+    assert book.equity == book.cash

@@ -12,8 +12,11 @@ import pytest
 
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Product, Role
-from panda_streams.domain.risk.account import Account, Book, Reservation, reserve
+from panda_streams.domain.risk.account import Account, Book, Reservation, Scope, reserve
+from panda_streams.domain.risk.limits import OrderLimits, TotalLimits, strategy_level
+from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.risk.rules import Allowance, Part, Rule, Verdict, judge
+from panda_streams.domain.risk.watch import Day
 from panda_streams.domain.settlement import Holdings
 from panda_streams.domain.signals import Intent, OrderType, Side, Signal, Terms
 from tests.unit.builders import CALL, FUTURE, INDEX, INFY, SHARE, T0, a_ref, a_signal
@@ -21,13 +24,21 @@ from tests.unit.builders import CALL, FUTURE, INDEX, INFY, SHARE, T0, a_ref, a_s
 BUY, SELL = Side.BUY, Side.SELL
 ENTRY, EXIT, TARGET = Intent.ENTRY, Intent.EXIT, Intent.TARGET
 MONDAY, TUESDAY = date(2021, 6, 7), date(2021, 6, 8)
+
+
+def at_most(shares: int) -> tuple[tuple[Scope, TotalLimits], ...]:
+    """A strategy's limit for one instrument."""
+    return ((Scope(strategy_level("Momentum"), strategy_id="Momentum"), TotalLimits(max_position=shares)),)
+
+
 ALLOWED = Allowance(
     listed=True,
     consented=True,
-    halted=False,
+    mode=Mode.ACTIVE,
     capital=Decimal(100_000),
     share_of_capital=Decimal("0.1"),
-    max_position=20,
+    order=OrderLimits(max_quote_age_s=Decimal(60)),
+    totals=at_most(20),
     entries=(T0, T0 + 1000),
     today=TUESDAY,
     settled_before=MONDAY,
@@ -51,6 +62,7 @@ def flying(account: Account, side: Side, quantity: int, *, closes: bool = False,
         quantity=quantity,
         hold=Decimal(0 if closes else hold),
         closes=closes,
+        price=Decimal(1000),
     )
     name = f"order-{len(account.reservations)}"
     return reserve(account, {name: held_back}, ALLOWED.capital, ALLOWED.product)
@@ -63,7 +75,7 @@ def signal(intent: Intent = ENTRY, side: Side | None = None, *, price: str | Non
 def judged(
     account: Account, asked: Signal, allowance: Allowance = ALLOWED, instrument: Instrument | None = SHARE
 ) -> Verdict:
-    return judge(account, asked, allowance, instrument)
+    return judge(account, Day(), asked, allowance, instrument)
 
 
 def found(verdict: Verdict, rule: Rule) -> tuple[str | None, str | None]:
@@ -87,7 +99,7 @@ def test_an_entry_buys_the_share_of_capital() -> None:
     [
         (replace(ALLOWED, listed=False), Rule.STRATEGY_NOT_LISTED),
         (replace(ALLOWED, consented=False), Rule.LIVE_NOT_ENABLED),
-        (replace(ALLOWED, halted=True), Rule.ARM_HALTED),
+        (replace(ALLOWED, mode=Mode.HALTED), Rule.ARM_HALTED),
     ],
 )
 @pytest.mark.parametrize("intent", [ENTRY, EXIT, TARGET, Intent.MODIFY])
@@ -99,7 +111,7 @@ def test_an_arm_refuses_what_it_was_not_allowed(allowance: Allowance, rule: Rule
 
 
 def test_a_halted_arm_cancels() -> None:
-    verdict = judged(holding(5), signal(Intent.CANCEL), replace(ALLOWED, halted=True))
+    verdict = judged(holding(5), signal(Intent.CANCEL), replace(ALLOWED, mode=Mode.HALTED))
 
     assert (verdict.passed, verdict.parts) == (True, ())
 
@@ -110,7 +122,7 @@ def test_an_unknown_instrument_and_an_index_are_refused(instrument: Instrument |
 
 
 def test_a_refusal_names_every_rule_that_is_broken() -> None:
-    verdict = judged(holding(20, "5"), signal(), replace(ALLOWED, halted=True))
+    verdict = judged(holding(20, "5"), signal(), replace(ALLOWED, mode=Mode.HALTED))
 
     assert set(verdict.refusals) == {Rule.ARM_HALTED, Rule.POSITION_LIMIT, Rule.CASH_INSUFFICIENT}
     assert found(verdict, Rule.POSITION_LIMIT) == ("30", "20")
@@ -242,7 +254,7 @@ def test_the_share_of_capital_must_buy_a_lot(price: str, refused: bool) -> None:
     verdict = judged(Account(), signal(price=price))
 
     assert verdict.refusals == ((Rule.SIZE_BELOW_LOT,) if refused else ())
-    assert found(verdict, Rule.SIZE_BELOW_LOT) == ("10000.0", price)
+    assert found(verdict, Rule.SIZE_BELOW_LOT) == ("0" if refused else "1", f"1 at {price}")
 
 
 # Limits
@@ -307,7 +319,7 @@ def test_cash_that_is_tied_up_is_not_free() -> None:
 def test_what_is_opened_takes_its_price_or_its_margin(
     instrument: Instrument, side: Side, price: str, hold: str, short_of: str
 ) -> None:
-    allowance = replace(SHORTS, max_position=1000)
+    allowance = replace(SHORTS, totals=at_most(1000))
     asked = signal(ENTRY, side, price=price, instrument=instrument.id)
     quantity = 10_000 // int(price)
     cash = Decimal(hold) * quantity * Decimal("1.01") - Decimal(short_of)
@@ -402,7 +414,7 @@ def test_settled_shares_that_are_already_being_sold_are_not_sold_twice() -> None
 def test_whose_day_is_not_known_sells_no_delivered_shares() -> None:
     account = holding(10, holdings={INFY: Holdings(settled=10)})
 
-    verdict = judged(account, signal(EXIT), Allowance.nothing(halted=False))
+    verdict = judged(account, signal(EXIT), Allowance.nothing(Mode.ACTIVE))
 
     assert set(verdict.refusals) == {Rule.STRATEGY_NOT_LISTED, Rule.LIVE_NOT_ENABLED, Rule.NOT_SETTLED}
 
@@ -479,7 +491,7 @@ def test_a_target_closes_what_it_can_of_what_is_too_much() -> None:
 def test_a_target_that_turns_a_position_stays_within_the_limit(most: int, refused: bool, closing: int) -> None:
     account = flying(holding(-5), BUY, closing, closes=True) if closing else holding(-5)
 
-    verdict = judged(account, signal(TARGET, BUY), replace(SHORTS, max_position=most))
+    verdict = judged(account, signal(TARGET, BUY), replace(SHORTS, totals=at_most(most)))
 
     assert verdict.refusals == ((Rule.POSITION_LIMIT,) if refused else ())
     assert found(verdict, Rule.POSITION_LIMIT) == ("10", str(most))
