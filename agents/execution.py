@@ -18,7 +18,7 @@ from agents.dead_letters import read_lost_verdict
 from agents.lookback import Late, LookBack, decoded
 from agents.reading import execution_writer, read_ticks, read_validated
 from agents.risk_limits import LimitsNow
-from agents.shard import DeskRow, Seen, Shard, traded
+from agents.shard import DeskRow, Seen, Shard
 from panda_streams.brokers.port import Trader
 from panda_streams.codec import decode_depth, encode
 from panda_streams.domain.calendar import trading_date
@@ -30,7 +30,7 @@ from panda_streams.domain.protection import Protection
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.settlement_price import settlement_price
 from panda_streams.domain.signals import Intent, Signal
-from panda_streams.domain.ticks import Depth, price_of
+from panda_streams.domain.ticks import Depth, price_of, traded_since
 from panda_streams.errors import BadEvent
 from panda_streams.events import (
     Adjusted,
@@ -159,7 +159,9 @@ class ExecutionAgent(Agent):
                 moved = True
             if followed:
                 row = self._row(part, name)
-                changes = row.desk.meet(tick, place, books.get, traded(before, tick))
+                changes = row.desk.meet(
+                    tick, place, books.get, traded_since(before.volume if before is not None else None, tick.volume)
+                )
                 if changes or row.desk.changed:
                     outputs += self._say(part, name, row, changes)
         if moved:
@@ -436,7 +438,7 @@ class ExecutionAgent(Agent):
         books = _Books(market)
         for tick in market.ticks:
             if tick.instrument == late.instrument:
-                shares = traded(late.seen, tick)
+                shares = traded_since(late.seen.volume if late.seen is not None else None, tick.volume)
                 late.seen = Seen(tick.price, tick.volume)
                 late.changes += late.desk.meet(tick, place, books.get, shares)
 

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from panda_streams.domain.desk import Change, Desk
 from panda_streams.domain.instruments import Instruments
-from panda_streams.domain.ticks import Tick
 from tables.execution import ExecutionRow, ShardRow
 
-__all__ = ["DeskRow", "Seen", "Shard", "traded"]
+__all__ = ["DeskRow", "Seen", "Shard"]
 
 _ENDED = 20
 """Ended orders that a row goes on remembering once the mirror has been told."""
@@ -23,16 +22,6 @@ class Seen(NamedTuple):
     """In smallest units."""
     volume: int | None
     """Shares traded that day, if the source says so."""
-
-
-def traded(before: Seen | None, tick: Tick) -> int | None:
-    """Shares that changed hands between the state before a tick and the tick; None if the source does not say."""
-    if tick.volume is None:
-        return None
-    if before is None or before.volume is None:
-        return 0  # how many of them were traded before is not known, so none are counted
-    # The count starts again with each day.
-    return tick.volume - before.volume if tick.volume >= before.volume else tick.volume
 
 
 @dataclass(slots=True)

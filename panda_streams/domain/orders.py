@@ -56,8 +56,11 @@ class OrderState(StrEnum):
     WORKING = "WORKING"
     """On the market, perhaps filled in part."""
     FILLED = "FILLED"
+    """All of it was traded."""
     CANCELLED = "CANCELLED"
+    """Taken away before it was done, at the wish of strategy, arm or operator."""
     EXPIRED = "EXPIRED"
+    """Its time was over before it was done."""
     REJECTED = "REJECTED"
     """Refused by exchange, broker or arm before it could trade."""
     ABSENT = "ABSENT"
@@ -77,8 +80,11 @@ class Reason(StrEnum):
     """Why an order changed, where the state alone does not say."""
 
     CANCELLED_BY_STRATEGY = "CANCELLED_BY_STRATEGY"
+    """A CANCEL of its strategy acted."""
     MODIFIED_BY_STRATEGY = "MODIFIED_BY_STRATEGY"
+    """A MODIFY of its strategy acted: it looks at the market anew."""
     TRIGGERED = "TRIGGERED"
+    """Its trigger price was traded."""
     ENTRY_FILLED = "ENTRY_FILLED"
     """A leg of a bracket has grown with its entry."""
     OTHER_LEG_FILLED = "OTHER_LEG_FILLED"
@@ -96,7 +102,9 @@ class Reason(StrEnum):
     SQUARED_OFF = "SQUARED_OFF"
     """An intraday entry was still working when intraday positions had to be closed."""
     DAY_ENDED = "DAY_ENDED"
+    """No such order may work any longer that day: its market has closed, or intraday positions are squared off."""
     TTL_ENDED = "TTL_ENDED"
+    """The minutes that its strategy gave it are over."""
     IOC_REMAINDER = "IOC_REMAINDER"
     """What an order for one look at the market did not get at that look."""
     END_OF_DATA = "END_OF_DATA"
@@ -106,6 +114,7 @@ class Reason(StrEnum):
     FLATTENED = "FLATTENED"
     """An operator has ended all orders."""
     CONTRACT_EXPIRED = "CONTRACT_EXPIRED"
+    """The future or option has expired."""
     CORPORATE_ACTION = "CORPORATE_ACTION"
     """A split or bonus: the exchange takes all orders on the old share away."""
     MARKET_CLOSED = "MARKET_CLOSED"
@@ -122,12 +131,14 @@ class Ticket(Value):
     """One order as risk allows it: what it is for, how much, and how the position is held."""
 
     order_id: str
+    """The order's identity, derived from signal, role and number."""
     role: Role
     """ENTRY or EXIT."""
     side: Side
     quantity: int
     """Shares, or units of a derivative's underlying: at most the exchange's freeze quantity."""
     product: Product
+    """How the position is held."""
 
 
 class Amendment(Value):

@@ -57,6 +57,7 @@ class Latch(Value):
     """A stop that the arm has put itself in, until an operator resumes it."""
 
     reason: StopReason
+    """Why it has stopped."""
     mode: Mode
     """REDUCING or HALTED."""
     level: str
