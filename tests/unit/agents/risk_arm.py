@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,8 @@ from panda_streams.codec import decode, encode
 from panda_streams.domain.bookings import Booking
 from panda_streams.domain.orders import Fill, OrderState
 from panda_streams.domain.risk.account import Account, Book
+from panda_streams.domain.risk.limits import LimitSet
+from panda_streams.domain.risk.modes import Latch
 from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.signals import Intent, Signal
 from panda_streams.events import (
@@ -23,9 +26,13 @@ from panda_streams.events import (
     Booked,
     Completed,
     DayEnd,
+    Flatten,
     Level,
+    Prices,
     Rejected,
+    Silence,
     StageBeat,
+    Stopped,
     Validated,
 )
 from panda_streams.topics import level_key
@@ -34,7 +41,7 @@ from tables import read_row
 from tables.risk import RiskRow
 from tests.unit.agents.fakes import INSTRUMENTS, TRADER, a_config, a_context
 from tests.unit.bench import Bench
-from tests.unit.builders import T0, a_beat, a_ref, a_signal, an_update
+from tests.unit.builders import INFY, T0, a_beat, a_ref, a_signal, an_update
 
 __all__ = ["PAPER", "SECOND", "ZERODHA", "RiskArm"]
 
@@ -54,10 +61,12 @@ class RiskArm:
         ordered: bool = False,
         shards: int = 1,
         partition: int = 0,
+        limits: LimitSet | None = None,
     ) -> None:
         self.config = config or a_config()
         self.namespace = broker.namespace
-        self.context = a_context(self.config, namespace=self.namespace, partitions=shards, ordered=ordered)
+        context = a_context(self.config, namespace=self.namespace, partitions=shards, ordered=ordered)
+        self.context = replace(context, limits=(limits or LimitSet()).tightened(context.limits))
         self.shards = ShardMap(shards, INSTRUMENTS)
         self.bench = Bench(lambda: RiskAgent(self.context, broker, TRADER, self.shards), partition)
         self.offsets = {"signals.raw": -1, "orders.updates": -1, "audit": -1}
@@ -116,8 +125,38 @@ class RiskArm:
         )
         self.deliver("orders.updates", encode(end))
 
-    def act(self, what: ActionKind, action_id: str = "a1", *, amount: str | None = None, **fields: Any) -> Completed:
-        """What became of an operator's action."""
+    def prices(self, sequence: int, price: str, *, time: int, shard: int = 0) -> None:
+        """Say the last price of INFY."""
+        prices = Prices(
+            world="sim",
+            namespace=self.namespace,
+            time=time,
+            prices={INFY: Decimal(price)},
+            producer=f"execution/{shard}",
+            sequence=sequence,
+        )
+        self.deliver("orders.updates", encode(prices))
+
+    def silence(self, sequence: int, *, silent: bool = True, since: int = T0, time: int = T0, shard: int = 0) -> None:
+        silence = Silence(
+            world="sim",
+            namespace=self.namespace,
+            silent=silent,
+            since=since,
+            time=time,
+            producer=f"execution/{shard}",
+            sequence=sequence,
+        )
+        self.deliver("orders.updates", encode(silence))
+
+    def act(self, what: ActionKind, action_id: str = "a1", **fields: Any) -> Completed:
+        """What became at once of an operator's action."""
+        self.deliver_action(what, action_id, **fields)
+        return self.completed()[-1]
+
+    def deliver_action(
+        self, what: ActionKind, action_id: str = "a1", *, amount: str | None = None, **fields: Any
+    ) -> None:
         action = Action(
             world=fields.pop("world", "sim"),
             namespace=self.namespace,
@@ -130,7 +169,6 @@ class RiskArm:
             **fields,
         )
         self.deliver("audit", encode(action))
-        return self.completed()[-1]
 
     def beat(self, topic: str, producer: str, time: int) -> None:
         self.deliver(topic, encode(a_beat(producer, time)))
@@ -147,11 +185,16 @@ class RiskArm:
     def adjusted(self) -> list[Adjusted]:
         return [event for event in self._shard_events() if isinstance(event, Adjusted)]
 
-    def _shard_events(self) -> list[Validated | Adjusted]:
-        return [
-            decode(Adjusted if orjson.loads(output.value)["kind"] == "adjusted" else Validated, output.value)
-            for output in self.bench.to(f"{self.namespace}.signals.validated")
-        ]
+    def flattens(self) -> list[tuple[int | None, Flatten]]:
+        """The commands, with the shards that they go to."""
+        sent = self.bench.to(f"{self.namespace}.signals.validated")
+        events = zip(sent, self._shard_events(), strict=True)
+        return [(output.partition, event) for output, event in events if isinstance(event, Flatten)]
+
+    def _shard_events(self) -> list[Validated | Adjusted | Flatten]:
+        kinds = {"validated": Validated, "adjusted": Adjusted, "flatten": Flatten}
+        sent = self.bench.to(f"{self.namespace}.signals.validated")
+        return [decode(kinds[orjson.loads(output.value)["kind"]], output.value) for output in sent]
 
     def rejected(self) -> list[Rejected]:
         return [decode(Rejected, output.value) for output in self.bench.to(f"{self.namespace}.signals.rejected")]
@@ -161,7 +204,15 @@ class RiskArm:
         return [decode(Booked, output.value).booking for output in sent]
 
     def completed(self) -> list[Completed]:
-        return [decode(Completed, output.value) for output in self.bench.to(f"{self.namespace}.audit")]
+        return [event for event in self._audited() if isinstance(event, Completed)]
+
+    def stopped(self) -> list[Latch]:
+        return [event.latch for event in self._audited() if isinstance(event, Stopped)]
+
+    def _audited(self) -> list[Completed | Stopped]:
+        kinds = {"completed": Completed, "stopped": Stopped}
+        sent = self.bench.to(f"{self.namespace}.audit")
+        return [decode(kinds[orjson.loads(output.value)["kind"]], output.value) for output in sent]
 
     def beats(self) -> list[tuple[int | None, int]]:
         outputs = self.bench.beats_to(f"{self.namespace}.signals.validated")
