@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from agents.execution import ExecutionAgent
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.codec import decode, encode, encode_batch, encode_beat
 from panda_streams.domain.orders import Product, Role, Ticket
+from panda_streams.domain.risk.limits import LimitSet
 from panda_streams.domain.signals import Intent, Side, Terms
 from panda_streams.domain.ticks import Tick
 from panda_streams.events import Beat, DayEnd, Mark, OrderUpdate, Phase, Prices, Silence, StageBeat, Validated
@@ -94,9 +96,16 @@ def a_validated(
 class Arm:
     """An execution agent on a bench; on the wall clock unless `ordered`."""
 
-    def __init__(self, log: list[bytes], *, ordered: bool = False, trader: PaperTrader = TRADER) -> None:
+    def __init__(
+        self,
+        log: list[bytes],
+        *,
+        ordered: bool = False,
+        trader: PaperTrader = TRADER,
+        limits: LimitSet | None = None,
+    ) -> None:
         self.ticks = log
-        self.context = a_context(ordered=ordered)
+        self.context = replace(a_context(ordered=ordered), limits=limits or LimitSet())
         self.bench = Bench(lambda: ExecutionAgent(self.context, trader))
 
     def tick(self, offset: int) -> None:
@@ -127,6 +136,9 @@ class Arm:
 
     def prices(self) -> list[Prices]:
         return [event for event in self._said() if isinstance(event, Prices)]
+
+    def silences(self) -> list[Silence]:
+        return [event for event in self._said() if isinstance(event, Silence)]
 
     def _said(self) -> list[OrderUpdate | DayEnd | Prices | Silence]:
         kinds = {"order": OrderUpdate, "day-end": DayEnd, "prices": Prices, "silence": Silence}
