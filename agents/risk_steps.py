@@ -183,7 +183,7 @@ def step_day_end(
     if len(ended) < shards or over <= row.noted:
         return row, []
     account, bookings = row.account, list[Booking]()
-    for day in sorted(day for day in account.tallies if day <= over):
+    for day in sorted({over, *(day for day in account.tallies if day <= over)}):
         account, more = end_day(account, namespace, trader, date.fromisoformat(day), end.time)
         bookings += more
     return row.model_copy(update={"account": account, "noted": over}), bookings

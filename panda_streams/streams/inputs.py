@@ -226,6 +226,7 @@ class Inputs:
             log = self.logs[input.topic] = Log(input, len(self._streams))
             self._streams += log.streams.values()
         self._ordered = ordered
+        self._urgent = [stream for stream in self._streams if stream.log.input.urgent]
         self._strays = 0
         self._only = self._streams[0] if len(self._streams) == 1 else None
         self._arrivals = 0
@@ -348,6 +349,9 @@ class Inputs:
             return next(log for log in self.logs.values() if log.strays), None
         if only is not None:
             return only.place if only.buffer else None
+        for stream in self._urgent:
+            if stream.buffer:
+                return stream.place
         return self._first_ordered() if self._ordered else self._first_come()
 
     def _decode_next(self, only: Stream) -> None:
@@ -379,8 +383,6 @@ class Inputs:
         smallest: tuple[int, int, int] = (0, 0, 0)
         for stream in self._streams:
             if stream.buffer:
-                if stream.log.input.urgent:
-                    return stream.place
                 item = stream.buffer[0].item
                 key = (item.time + stream.delay, item.rank, stream.index)
                 if best is None or key < smallest:
@@ -397,7 +399,7 @@ class Inputs:
     def waits_for(self) -> list[str]:
         """The streams whose watermark holds back the first record: what a person asks when nothing moves."""
         times = [stream.buffer[0].item.time + stream.delay for stream in self._streams if stream.buffer]
-        if not times or not self._ordered:
+        if not times or not self._ordered or any(stream.buffer for stream in self._urgent):
             return []
         effect = min(times)
         return [
@@ -441,7 +443,7 @@ class Inputs:
         lowest: int | None = None
         for stream in self._streams:
             bound = stream.log.input.bound
-            if bound is Bound.NONE:
+            if bound is Bound.NONE or stream.log.input.urgent:
                 continue
             if stream.buffer:
                 reached = stream.buffer[0].item.time - 1
