@@ -33,7 +33,7 @@ from panda_streams.streams.task import CURSOR, OUTBOX
 from panda_streams.topics import Topics
 from tests.chaos.compare import COMPARED, ArmAccount, ArmBook, Entry
 from tests.simulation.logs import GARBAGE, Logs
-from tests.simulation.market import INSTRUMENTS, PARTITIONS, SHARDS, Market
+from tests.simulation.market import CALENDAR, INSTRUMENTS, PARTITIONS, SHARDS, Market
 from tests.simulation.runner import AT_EASE, Broken, Runner
 
 __all__ = ["Arm", "Feed", "World"]
@@ -180,6 +180,7 @@ class Arm:
                     Decimal(book["charges"]),
                     sum((Decimal(place["realised"]) for place in places), Decimal(0)),
                     book["fills"],
+                    book["bookings"],
                     {place["instrument"]: place["quantity"] for place in places if place["quantity"]},
                 )
         return books
@@ -199,15 +200,15 @@ class World:
 
     def _arm(self, namespace: str, chance: random.Random) -> Arm:
         context = _context(self.market, namespace)
-        trader = PaperTrader(self.market.scenario.latency_ms, Decimal("0.001"), Decimal("0.0005"))
+        trader = PaperTrader(self.market.scenario.market, CALENDAR)
         broker = Broker(namespace, namespace, "INR", live=False, trader=None)
         books = {partition_of(s.config.strategy_id.encode(), PARTITIONS) for s in self.market.strategies}
         portfolio, execution = PortfolioAgent(context, broker), ExecutionAgent(context, trader)
-        home, risk = partition_of(namespace.encode(), PARTITIONS), RiskAgent(context, broker)
+        home, risk = partition_of(namespace.encode(), PARTITIONS), RiskAgent(context, broker, trader, SHARDS)
         return Arm(
             namespace,
             trader,
-            risk._allowance,
+            lambda signal: risk._allowance(signal, INSTRUMENTS.get(signal.instrument)),
             self._runner(risk, home, chance),
             [self._runner(execution, shard, chance) for shard in range(PARTITIONS)],
             [self._runner(portfolio, partition, chance) for partition in sorted(books)],
