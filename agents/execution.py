@@ -240,7 +240,7 @@ class ExecutionAgent(Agent):
             if not late.desk.orders:
                 break
             self._meet_late(part, late, market, offset)
-        changes = [*late.changes, *row.desk.join(late.desk, max(shard.time, validated.time))]
+        changes = [*late.changes, *row.desk.join(late.desk, signal.strategy_id, max(shard.time, validated.time))]
         if signal.instrument not in shard.seen:
             last = part.memory.passed.last_seen(signal.instrument)
             if last is not None:
@@ -308,7 +308,7 @@ class ExecutionAgent(Agent):
         signal = validated.signal
         late: Late | None = part.memory.late
         if late is None or late.signal_id != signal.signal_id:
-            desk = self._row(part, signal.instrument).desk.late()
+            desk = self._row(part, signal.instrument).desk.late(signal.strategy_id, signal.signal_id)
             volume = signal.quote.volume if signal.quote is not None else None
             late = Late(signal.signal_id, signal.instrument, desk, signal.cause.offset, volume)
             late.changes += self._place(desk, validated)

@@ -148,6 +148,8 @@ class Desk:
         self._due: list[tuple[int, str]] = []
         """When something happens to an order by itself."""
         self._square_off = NEVER
+        self._signal_id = ""
+        """Of a desk for orders that are late: the signal that they came from, a part of the ids that it gives."""
         self._open = (0, 0)
         """Bounds of continuous trading on the day of the last tick."""
         for order in orders:
@@ -216,20 +218,29 @@ class Desk:
                 del self.positions[strategy_id]
         return changes
 
-    def late(self) -> Desk:
-        """A desk with the same positions and no order, for an order that must meet ticks which have passed."""
-        return Desk(self._namespace, self._instrument, self._exchange, (), self.positions)
+    def late(self, strategy_id: str, signal_id: str) -> Desk:
+        """A desk with a strategy's position and no order, for a signal's orders that must meet ticks which have passed.
 
-    def join(self, late: Desk, time: int) -> list[Change]:
-        """Take over what is left on a desk of `late`, at the event time that this desk has come to."""
+        This desk has met those ticks: what it decided there by itself is not decided again.
+        """
+        held = self.positions.get(strategy_id)
+        late = Desk(self._namespace, self._instrument, self._exchange, (), {strategy_id: held} if held else {})
+        late._signal_id = signal_id
+        if self._squaring(strategy_id):
+            late._square_off = NEVER
+        return late
+
+    def join(self, late: Desk, strategy_id: str, time: int) -> list[Change]:
+        """Take over what is left on a strategy's desk of `late`, at the event time that this desk has come to."""
         self.changed = True
-        closed = self.positions.keys() - late.positions.keys()
-        self.positions = late.positions
-        for strategy_id in self.positions:
-            self._plan_square_off(strategy_id)
+        held = late.positions.get(strategy_id)
+        closed = held is None and self.positions.pop(strategy_id, None) is not None
         for order in late.orders.values():
             self._enter(order)
-        return [change for strategy_id in sorted(closed) for change in self._nothing_left(strategy_id, time)]
+        if held is not None:
+            self.positions[strategy_id] = held
+            self._plan_square_off(strategy_id)
+        return self._nothing_left(strategy_id, time) if closed else []
 
     # What the log says
 
@@ -317,7 +328,8 @@ class Desk:
                 if order.strategy_id == strategy_id and not order.reduces
             ]
             cause = place.ref(-1, time)
-            order = self._own_order(strategy_id, position, Role.SQUARE_OFF, cause, f"{at}/{place.offset}")
+            moment = f"{at}/{place.offset}{self._signal_id}"
+            order = self._own_order(strategy_id, position, Role.SQUARE_OFF, cause, moment)
             changes += self._decide(order, time)
         return changes
 
