@@ -302,8 +302,7 @@ def check_books(log: Sequence[Entry], arm: Mapping[str, ArmBook]) -> list[Findin
                 ("realised", Fraction(book.realised), own.realised),
                 ("positions", book.positions, own.positions),
             )
-            if shown != expected
-            and not (what in own.rounded and abs(Fraction(shown) - Fraction(expected)) < _CENT)
+            if shown != expected and not (what in own.rounded and abs(Fraction(shown) - Fraction(expected)) < _CENT)
         ]
         if differing:
             found.append(Finding(kind, f"the arm's book of {name}: {'; '.join(differing)}"))

@@ -33,7 +33,7 @@ _INDEX = "NSE:INDEX"
 _LAST_S = 120
 """The second of a day in which its session ends: two bursts of ticks, and minutes of silence between them."""
 _OPENS = 33_300_000
-_HOURS = Hours(opens=_OPENS + 300, square_off=_OPENS + 119_400, closes=_OPENS + 120_500)
+_HOURS = Hours(opens=_OPENS + 300, square_off=_OPENS + 119_700, closes=_OPENS + 120_400)
 CALENDAR = Calendar({market: {date.min: _HOURS} for market in Exchange}, {}, {}, None)
 """Sessions of two minutes, of which neither the beginning nor an end is at a beat."""
 
@@ -100,14 +100,14 @@ _FIRST = {one.id: _price(one) for one in INSTRUMENTS}
 class Scenario:
     """What is special about an input, and about the arms that trade on it."""
 
-    seconds: int = 10
+    seconds: int = 12
     """Seconds with ticks, over all days."""
     days: int = 2
     day_gap: int = 1
     """Days from one to the next."""
     closes: bool = True
     """False: the ticks of a day end long before its session does."""
-    rate: int = 4
+    rate: int = 5
     """Most ticks of a shard in a second."""
     chance: float = 0.35
     """A tick's chance to be answered with a signal, for each of two strategies."""
@@ -138,9 +138,7 @@ class Scenario:
 
     @property
     def market(self) -> PaperMarket:
-        return PaperMarket(
-            self.latency_ms, self.latency_spread_ms, Decimal("0.0005"), Decimal("0.5"), self.queue
-        )
+        return PaperMarket(self.latency_ms, self.latency_spread_ms, Decimal("0.0005"), Decimal("0.5"), self.queue)
 
 
 _ACCOUNTS = ("paper", "second")

@@ -171,14 +171,14 @@ def _check_entries(
                 continue
             order = _order(arm, validated, ticket)
             told = [c for c in _alone(arm, shard, order, validated.time, records) if c.order.order_id == order.order_id]
-            yield from _differing(
-                order.order_id,
-                [_heard(update) for update in heard if update.reason not in _CLOSING],
-                [_told(change) for change in told if change.reason not in _CLOSING],
-            )
+            squared = any(one.reason is Reason.SQUARED_OFF for one in (*heard, *told))
+            found = [_heard(update) for update in heard if update.reason not in _CLOSING]
+            due = [_told(change) for change in told if change.reason not in _CLOSING]
+            both = min(len(found), len(due)) if squared else None
+            yield from _differing(order.order_id, found[:both], due[:both])
 
 
-_CLOSING = (Reason.SQUARED_OFF, Reason.DAY_ENDED)
+_CLOSING = (Reason.SQUARED_OFF, Reason.DAY_ENDED, Reason.TTL_ENDED)
 
 
 def _alone(arm: Arm, shard: int, order: Order, time: int, records: Iterable[_Record]) -> list[Change]:
