@@ -306,7 +306,7 @@ class Desk:
             amendment=None,
             queue=None,
             looked=False,
-            live_at=amendment.at,
+            live_at=max(order.live_at, amendment.at),
         )
         self._replace(amended)
         return Change(amended, amendment.at, reason=Reason.MODIFIED_BY_STRATEGY)
@@ -622,7 +622,8 @@ class Desk:
         """Put an order's new form in the place of the old one, and into the lists where that belongs."""
         self.changed = True
         before, self.orders[order.order_id] = self.orders[order.order_id], order
-        if (before.price, before.trigger, before.live_at) != (order.price, order.trigger, order.live_at):
+        placed = [(one.price, one.trigger, one.live_at, one.looked) for one in (before, order)]
+        if placed[0] != placed[1]:
             self._unlist(before)
             insort(self._awaited, (order.live_at, self._number[order.order_id], order.order_id))
         self._plan(order)
