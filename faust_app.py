@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,13 +16,17 @@ import uvloop
 
 from agents.context import Context
 from agents.execution import ExecutionAgent
+from agents.facts import arm_facts, brain_facts
 from agents.portfolio import PortfolioAgent
 from agents.risk import RiskAgent
 from agents.strategy import Brain
+from panda_streams.alerts import Origin, open_alerter
+from panda_streams.alerts.lookout import Lookout
 from panda_streams.brokers.port import Broker, Trader, find_broker, registered_brokers
 from panda_streams.calendar_files import calendar_of
 from panda_streams.codec import encode
 from panda_streams.domain.calendar import Calendar
+from panda_streams.domain.risk.limits import LimitSet
 from panda_streams.domain.shards import ShardMap
 from panda_streams.errors import PandaError, SettingsError
 from panda_streams.events import DeadLetter
@@ -29,6 +34,7 @@ from panda_streams.identity import Clock, Identity, Role
 from panda_streams.instrument_files import load_instruments
 from panda_streams.keys import Keys
 from panda_streams.levels import Levels
+from panda_streams.limit_files import load_limits
 from panda_streams.mirror import Mirror
 from panda_streams.reporting import Reporter
 from panda_streams.servers import Servers, find_servers, identify_process
@@ -75,7 +81,9 @@ def build_app(settings: Settings) -> PandaApp:
     topics, levels, options = Topics(servers.prefix), Levels(), client_options(settings, servers.kafka)
     mirror = Mirror(servers.redis, identity.scope)
     ordered = servers.clock is Clock.REPLAY
-    context = Context(identity, topics, instruments, configs, levels, mirror, settings.partitions, ordered)
+    limits = load_limits(settings.limits, configs.values(), instruments, brokers)
+    own = limits[settings.broker_namespace] if settings.broker_namespace else LimitSet()
+    context = Context(identity, topics, instruments, configs, own, levels, mirror, settings.partitions, ordered)
     loop = AgentLoop(
         app,
         Sender(options, settings.partitions),
@@ -92,11 +100,13 @@ def build_app(settings: Settings) -> PandaApp:
         strategies = [build_strategy(config) for config in configs.values()]
         table = make_table(app, brain_table.NAME, "what the strategies know, a row a shard")
         agents = [(Brain(context, strategies, shards, list(brokers)), table)]
+        facts = partial(brain_facts, context, loop)
         follow: tuple[str, ...] = (topics.control,)
     else:
         assert trader is not None
         assert broker is not None
         agents = _arm(app, context, broker, trader, shards)
+        facts = partial(arm_facts, context, loop, agents[0][1])
         follow = (topics.control, topics.of(context.namespace, "control"))
     for agent, table in agents:
         loop.add(agent, table)
@@ -112,7 +122,8 @@ def build_app(settings: Settings) -> PandaApp:
     follower = LevelFollower(options, follow, levels.apply)
     health = WorkerHealth(app, loop)
     guard = ClusterGuard(options)
-    app.early = (guard, follower, Reporter(app, identity, mirror, health, loop, levels, rewrite))
+    lookout = Lookout(open_alerter(settings, Origin.of(identity)), facts)
+    app.early = (guard, follower, Reporter(app, identity, mirror, health, loop, levels, rewrite), lookout)
     add_pages(app, identity.name, [table for _, table in agents], health.look)
     _prepare_worker(settings, servers, identity, guard)
     return app

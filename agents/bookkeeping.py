@@ -10,7 +10,13 @@ from decimal import Decimal
 from panda_streams.brokers.port import Trader
 from panda_streams.domain import settlement
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
-from panda_streams.domain.corporate_actions import CorporateAction, Ratio, adjusted_quantity, cash_in_lieu
+from panda_streams.domain.corporate_actions import (
+    CorporateAction,
+    Ratio,
+    adjusted_price,
+    adjusted_quantity,
+    cash_in_lieu,
+)
 from panda_streams.domain.risk.account import Account, Book, book_booking
 from panda_streams.events import Action, ActionKind
 
@@ -103,6 +109,9 @@ def _adjust(account: Account, action: Action, time: int, *, halted: bool) -> Don
     name, ratio, price = action.instrument, action.ratio, action.price
     if name is None or ratio is None or price is None:
         return Done(account, (), f"a {action.what} needs an instrument, a ratio and a price", done=False)
+    if action.what is ActionKind.BONUS and ratio.new <= ratio.old:
+        detail = f"a bonus gives more shares than before, found {ratio.new} for {ratio.old}: name the new ones first"
+        return Done(account, (), detail, done=False)
     if not halted:
         detail = "positions may move meanwhile: `panda halt` the arm first, and `panda resume` it afterwards"
         return Done(account, (), detail, done=False)
@@ -130,7 +139,8 @@ def _adjust(account: Account, action: Action, time: int, *, halted: bool) -> Don
             )
         )
     detail = f"{name}, {ratio.new} for {ratio.old}: {len(bookings)} books changed"
-    return Done(account.model_copy(update={"books": books}), tuple(bookings), detail)
+    prices = {share: adjusted_price(at, ratio) if share == name else at for share, at in account.prices.items()}
+    return Done(account.model_copy(update={"books": books, "prices": prices}), tuple(bookings), detail)
 
 
 def _adjusted(book: Book, name: str, ratio: Ratio, price: Decimal) -> Book:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from panda_streams.domain.instruments import Instruments
+from panda_streams.domain.risk.limits import LimitSet
 from panda_streams.identity import Identity
 from panda_streams.levels import Levels
 from panda_streams.mirror import Mirror
@@ -23,6 +24,8 @@ class Context:
     instruments: Instruments
     strategies: Mapping[str, StrategyConfig]
     """By strategy_id."""
+    limits: LimitSet
+    """What the files say of the arm's account; the brain has none."""
     levels: Levels
     mirror: Mirror
     partitions: int

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import date
 from decimal import Decimal
 
+from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.contracts import Contract, ContractNotFound, resolve
 from panda_streams.domain.instruments import Instruments
-from panda_streams.domain.signals import Intent
+from panda_streams.domain.signals import Decision, Intent
 from strategies.config import StrategyConfig
 from tables.brain import Entered
 
 __all__ = ["Contracts", "quoted"]
-
-_MARKET_TIME = timezone(timedelta(hours=5, minutes=30))
 
 
 def quoted(configs: Iterable[StrategyConfig], instruments: Instruments) -> frozenset[str]:
@@ -42,39 +41,43 @@ class Contracts:
     _told: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False)
 
     def choose(
-        self,
-        config: StrategyConfig,
-        name: str,
-        intent: Intent,
-        instruments: Instruments,
-        spot: Decimal | None,
-        time: int,
+        self, config: StrategyConfig, decision: Decision, instruments: Instruments, spot: Decimal | None, time: int
     ) -> tuple[str, ...]:
-        """Say what a decision on the contract `name` is about, and keep what it enters.
+        """Say which instruments a decision on a contract is about, and keep what it enters.
 
-        `spot` is the underlying's last price, `time` the cause's event time. An ENTRY is about the instrument that the
-        contract means at that price on that trading day. An EXIT is about what was entered since the EXIT before it,
-        or, if nothing was, once more about what that EXIT was about: never about what the contract would mean by now.
-        What has expired is settled and no longer exited. Empty, and counted, if there is no such instrument.
+        `spot` is the underlying's last price, `time` the cause's event time. What opens a position, an ENTRY, or a
+        TARGET while none is open, is about the instrument that the contract means at that price on that trading day.
+        A later TARGET is about the one entered last. What closes or changes something, an EXIT, a TARGET of 0, MODIFY
+        or CANCEL, is about all that was entered since the last close, or, if nothing was, about what that close was
+        about: never about what the contract would mean by now. What has expired is settled, and left out. Empty, and
+        counted, if there is no such instrument.
         """
-        strategy_id, contract = config.strategy_id, config.contracts[name]
-        on = datetime.fromtimestamp(time / 1000, _MARKET_TIME).date()
+        strategy_id, name, intent = config.strategy_id, decision.instrument, decision.intent
+        contract = config.contracts[name]
         own = self.entered.setdefault(strategy_id, {})
         before = own.get(name, Entered())
+        on = trading_date(time)
         held = _alive(before.instruments, instruments, on)
-        if intent is Intent.EXIT:
-            if not held:
-                gone = ", ".join(before.instruments)
-                reason = f"{gone} has expired or is not listed" if gone else "nothing has been entered under this name"
-                return self._none(strategy_id, name, f"{contract}: {reason}")
-            self._told.discard((strategy_id, name))
-            own[name] = Entered(instruments=held, exited=True)
-            return held
-        found = self._resolve(strategy_id, name, contract, instruments, spot, on)
-        if found is not None:
-            others = () if before.exited else tuple(one for one in held if one != found)
+        is_open = bool(held) and not before.exited
+        sized = intent is Intent.TARGET and decision.size > 0
+        if sized and is_open:
+            return held[-1:]
+        if sized or intent is Intent.ENTRY:
+            found = self._resolve(strategy_id, name, contract, instruments, spot, on)
+            if found is None:
+                return ()
+            others = tuple(one for one in held if one != found) if is_open else ()
             own[name] = Entered(instruments=(*others, found))
-        return () if found is None else (found,)
+            return (found,)
+        if not held:
+            gone = ", ".join(before.instruments)
+            reason = f"{gone} has expired or is not listed" if gone else "nothing has been entered under this name"
+            self._count(strategy_id, name, f"{contract}: {reason}")
+        else:
+            self._told.discard((strategy_id, name))
+            if intent in (Intent.EXIT, Intent.TARGET):
+                own[name] = Entered(instruments=held, exited=True)
+        return held
 
     def _resolve(
         self,
@@ -88,17 +91,16 @@ class Contracts:
         try:
             found = resolve(contract, instruments, spot, on)
         except ContractNotFound as error:
-            self._none(strategy_id, name, str(error))
+            self._count(strategy_id, name, str(error))
             return None
         self._told.discard((strategy_id, name))
         return found.id
 
-    def _none(self, strategy_id: str, name: str, reason: str) -> tuple[str, ...]:
+    def _count(self, strategy_id: str, name: str, reason: str) -> None:
         self.unresolved[strategy_id] = self.unresolved.get(strategy_id, 0) + 1
         if (strategy_id, name) not in self._told:
             self._told.add((strategy_id, name))
             self.news.append(f"strategy {strategy_id} decided on {name}, no signal was made: {reason}")
-        return ()
 
 
 def _alive(names: Iterable[str], instruments: Instruments, on: date) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import orjson
 from agents.context import Context
 from agents.lookback import Late, LookBack, decoded
 from agents.reading import execution_writer, read_ticks, read_validated
+from agents.risk_limits import LimitsNow
 from agents.shard import DeskRow, Seen, Shard
 from panda_streams.brokers.port import Trader
 from panda_streams.codec import decode_depth, encode
@@ -22,11 +23,26 @@ from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.desk import Change, Desk, Place, accept
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.orders import Order, Reason
+from panda_streams.domain.protection import Protection
+from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.settlement_price import settlement_price
 from panda_streams.domain.signals import Intent, Signal
 from panda_streams.domain.ticks import Depth, price_of
 from panda_streams.errors import BadEvent
-from panda_streams.events import Adjusted, Beat, DayEnd, Filled, Mark, OrderUpdate, StageBeat, TickBatch, Validated
+from panda_streams.events import (
+    Adjusted,
+    Beat,
+    DayEnd,
+    Filled,
+    Flatten,
+    Mark,
+    OrderUpdate,
+    Prices,
+    Silence,
+    StageBeat,
+    TickBatch,
+    Validated,
+)
 from panda_streams.keys import Keys
 from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item, Received, Wanted
@@ -61,10 +77,16 @@ class ExecutionAgent(Agent):
         self._context = context
         self.ordered = context.ordered
         self._trader = trader
+        self._limits = LimitsNow()
         self._ticks = context.topics.ticks
         self._updates = context.topic("orders.updates")
         self._filled = context.topic("orders.filled")
         self._marks = context.topic("marks")
+        self._protections = {
+            strategy_id: config.accounts[context.namespace].protection
+            for strategy_id, config in context.strategies.items()
+            if context.namespace in config.accounts and config.accounts[context.namespace].protection != Protection()
+        }
         self._account = context.namespace.encode()
         self._home = partition_of(self._account, context.partitions)
         self.inputs = (read_ticks(self._ticks), read_validated(context.topic("signals.validated")))
@@ -82,21 +104,25 @@ class ExecutionAgent(Agent):
         return row.dump()
 
     def _desk(self, name: str, orders: Iterable[Order] = (), positions: Mapping[str, Any] | None = None) -> Desk:
-        return Desk(self._context.namespace, self._context.instruments[name], self._trader, orders, positions)
+        context = self._context
+        return Desk(context.namespace, context.instruments[name], self._trader, orders, positions, self._protections)
 
     # Records
 
     def step(self, part: Part, item: Item, offset: int) -> list[Output]:
-        event: TickBatch | Beat | Validated | Adjusted = item.event
+        event: TickBatch | Beat | Validated | Adjusted | Flatten = item.event
         if isinstance(event, Validated):
             return self._validated(part, event)
         if isinstance(event, Adjusted):
             row = self._row(part, event.instrument)
             return self._say(part, event.instrument, row, row.desk.adjust(event.ratio, event.time))
+        if isinstance(event, Flatten):
+            return self._flatten(part, event)
         shard = self._shard(part)
-        if shard.time != event.time:
-            shard.time = event.time
-            part.rows.put(shard_key(part.partition), shard)
+        shard.time, shard.place = event.time, (event.source, event.run, offset)
+        if isinstance(event, TickBatch):
+            shard.ticked = event.time
+        part.rows.put(shard_key(part.partition), shard)
         if not self._context.ordered:
             part.memory.passed.add(offset, event)
         place = Place(event.source, event.run, part.partition, offset)
@@ -110,7 +136,9 @@ class ExecutionAgent(Agent):
         return shard
 
     def _row(self, part: Part, name: str) -> DeskRow:
-        return part.rows.get(name) or DeskRow(self._desk(name))
+        row: DeskRow = part.rows.get(name) or DeskRow(self._desk(name))
+        row.desk.frozen = self._context.levels.mode(self._context.namespace)[0] is Mode.HALTED_HARD
+        return row
 
     def _match(self, part: Part, batch: TickBatch, place: Place) -> list[Output]:
         shard = self._shard(part)
@@ -151,11 +179,68 @@ class ExecutionAgent(Agent):
                 changes += row.desk.expire(place.offset, beat.time, Reason.END_OF_DATA)
             if changes or row.desk.changed:
                 outputs += self._say(part, name, row, changes)
+        outputs += self._prices(part, beat.time)
+        outputs += self._listen(part, beat.time)
         outputs += self._end_days(part, beat, place)
         ended = beat.time if beat.end else None
         if shard.ended != ended:
             shard.ended = ended
             part.rows.put(shard_key(part.partition), shard)
+        return outputs
+
+    def _prices(self, part: Part, time: int) -> list[Output]:
+        """Tell risk the prices of what is held, as far as they have changed: what it computes losses with."""
+        shard, context = self._shard(part), self._context
+        now = {name: shard.seen[name].price for name in shard.held}
+        moved = {name: units for name, units in now.items() if shard.told.get(name) != units}
+        if now.keys() != shard.told.keys() or moved:
+            shard.told = now
+            part.rows.put(shard_key(part.partition), shard)
+        if not moved:
+            return []
+        prices = Prices(
+            world=context.world,
+            namespace=context.namespace,
+            time=time,
+            prices={name: price_of(units, context.instruments[name].decimals) for name, units in moved.items()},
+            producer=execution_writer(part.partition),
+            sequence=shard.sequence,
+        )
+        shard.sequence += 1
+        return [Output(self._updates, self._account, encode(prices), self._home)]
+
+    def _listen(self, part: Part, time: int) -> list[Output]:
+        """Tell risk that no tick has come for too long while the market trades, and that they come again."""
+        shard, context = self._shard(part), self._context
+        limit = self._limits.now(context).limits.account.feed_stale_s
+        opened = self._trader.calendar.open_since(time) if limit is not None else None
+        last = max(shard.ticked, opened or 0)
+        silent = limit is not None and opened is not None and time - last > 1000 * limit
+        if silent == shard.silent:
+            return []
+        shard.silent = silent
+        part.rows.put(shard_key(part.partition), shard)
+        silence = Silence(
+            world=context.world,
+            namespace=context.namespace,
+            silent=silent,
+            since=last,
+            time=time,
+            producer=execution_writer(part.partition),
+            sequence=shard.sequence,
+        )
+        shard.sequence += 1
+        return [Output(self._updates, self._account, encode(silence), self._home)]
+
+    def _flatten(self, part: Part, command: Flatten) -> list[Output]:
+        """End all orders and close all positions of the shard, at the place that it has come to."""
+        shard, outputs = self._shard(part), list[Output]()
+        source, run, offset = shard.place
+        time = max(command.time, shard.time)
+        cause = Place(source, run, part.partition, offset).ref(2**31, time)  # after every row of that record
+        for name in dict.fromkeys((*shard.working, *shard.held)):
+            row = self._row(part, name)
+            outputs += self._say(part, name, row, row.desk.flatten(command.action_id, cause, time))
         return outputs
 
     # The end of a trading day
@@ -240,7 +325,7 @@ class ExecutionAgent(Agent):
             if not late.desk.orders:
                 break
             self._meet_late(part, late, market, offset)
-        changes = [*late.changes, *row.desk.join(late.desk, signal.strategy_id, max(shard.time, validated.time))]
+        changes = [*late.changes, *row.desk.join(late.desk, max(shard.time, validated.time))]
         if signal.instrument not in shard.seen:
             last = part.memory.passed.last_seen(signal.instrument)
             if last is not None:
@@ -308,7 +393,7 @@ class ExecutionAgent(Agent):
         signal = validated.signal
         late: Late | None = part.memory.late
         if late is None or late.signal_id != signal.signal_id:
-            desk = self._row(part, signal.instrument).desk.late(signal.strategy_id, signal.signal_id)
+            desk = self._row(part, signal.instrument).desk.late()
             volume = signal.quote.volume if signal.quote is not None else None
             late = Late(signal.signal_id, signal.instrument, desk, signal.cause.offset, volume)
             late.changes += self._place(desk, validated)

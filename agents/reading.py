@@ -11,10 +11,14 @@ from panda_streams.events import (
     Completed,
     DayEnd,
     Filled,
+    Flatten,
     Mark,
     OrderUpdate,
+    Prices,
     Signal,
+    Silence,
     StageBeat,
+    Stopped,
     TickBatch,
     Validated,
 )
@@ -73,7 +77,7 @@ def read_signals(topic: str, shards: int) -> Input:
 
 
 def _signal(value: bytes | None) -> Item:
-    event = decode_any(value, Signal, StageBeat, StageBeat)
+    event: Signal | StageBeat = decode_any(value, Signal, StageBeat)
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, brain_writer(event.cause.shard), event.cause.time, event.producer, event.sequence, None, 2)
@@ -85,7 +89,9 @@ def read_updates(topic: str, shards: int) -> Input:
 
 
 def _update(value: bytes | None) -> Item:
-    event = decode_any(value, OrderUpdate, DayEnd, StageBeat)
+    event: OrderUpdate | Prices | Silence | DayEnd | StageBeat = decode_any(
+        value, OrderUpdate, StageBeat, Prices, Silence, DayEnd
+    )
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, event.producer, event.time, event.producer, event.sequence)
@@ -97,7 +103,7 @@ def read_actions(topic: str) -> Input:
 
 
 def _action(value: bytes | None) -> Item:
-    event = decode_any(value, Action, Completed, Completed)
+    event: Action | Completed | Stopped = decode_any(value, Action, Completed, Stopped)
     # What became of an action is written beside it, for people.
     return Item(event if isinstance(event, Action) else None, _OPERATOR, 0)
 
@@ -108,7 +114,7 @@ def read_validated(topic: str) -> Input:
 
 
 def _validated(value: bytes | None) -> Item:
-    event = decode_any(value, Validated, Adjusted, StageBeat)
+    event: Validated | Adjusted | Flatten | StageBeat = decode_any(value, Validated, StageBeat, Adjusted, Flatten)
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, event.producer, event.time, event.producer, event.sequence)
@@ -121,7 +127,7 @@ def read_fills(topic: str, shards: int) -> Input:
 
 
 def _fill(value: bytes | None) -> Item:
-    event = decode_any(value, Filled, Booked, Booked)
+    event: Filled | Booked = decode_any(value, Filled, Booked)
     time = event.booking.time if isinstance(event, Booked) else event.fill.time
     return Item(event, event.producer, time, event.producer, event.sequence)
 

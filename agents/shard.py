@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from panda_streams.domain.desk import Change, Desk
 from panda_streams.domain.instruments import Instruments
-from panda_streams.domain.ticks import Tick
+from panda_streams.domain.ticks import Tick, traded_since
 from tables.execution import ExecutionRow, ShardRow
 
 __all__ = ["DeskRow", "Seen", "Shard"]
@@ -26,12 +26,7 @@ class Seen(NamedTuple):
 
     def traded(self, tick: Tick) -> int | None:
         """Shares that changed hands between it and the next tick; None if the source does not say."""
-        if tick.volume is None:
-            return None
-        if self.volume is None:
-            return 0  # how many of them were traded before is not known, so none are counted
-        # The count starts again with each day.
-        return tick.volume - self.volume if tick.volume >= self.volume else tick.volume
+        return traded_since(self.volume, tick.volume)
 
 
 @dataclass(slots=True)
@@ -61,15 +56,31 @@ class Shard:
     working: dict[str, None] = field(default_factory=dict)
     held: dict[str, None] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
     time: int = 0
+    ticked: int = 0
+    silent: bool = False
+    place: tuple[str, str, int] = ("", "", 0)
     day_ended: str | None = None
     ended: int | None = None
 
     @classmethod
     def of(cls, row: ShardRow) -> Shard:
         seen = {name: Seen(*state) for name, state in row.seen.items()}
-        working, held = dict.fromkeys(row.working), dict.fromkeys(row.held)
-        return cls(row.first, row.sequence, working, held, seen, row.time, row.day_ended, row.ended)
+        return cls(
+            first=row.first,
+            sequence=row.sequence,
+            working=dict.fromkeys(row.working),
+            held=dict.fromkeys(row.held),
+            seen=seen,
+            told=dict(row.told),
+            time=row.time,
+            ticked=row.ticked,
+            silent=row.silent,
+            place=row.place,
+            day_ended=row.day_ended,
+            ended=row.ended,
+        )
 
     def dump(self) -> bytes:
         row = ShardRow(
@@ -78,7 +89,11 @@ class Shard:
             working=tuple(self.working),
             held=tuple(self.held),
             seen={name: tuple(state) for name, state in self.seen.items()},
+            told=self.told,
             time=self.time,
+            ticked=self.ticked,
+            silent=self.silent,
+            place=self.place,
             day_ended=self.day_ended,
             ended=self.ended,
         )

@@ -206,7 +206,7 @@ def _instruments(
         return ()
     price = _quote(shard, contract.underlying, cause.shard, shards)
     spot = price.price if price else None
-    return shard.contracts.choose(config, name, decision.intent, shards.instruments, spot, cause.time)
+    return shard.contracts.choose(config, decision, shards.instruments, spot, cause.time)
 
 
 def _signal(

@@ -64,7 +64,7 @@ def measure(cluster: Cluster, rounds: int = ROUNDS) -> list[Result]:
 def _signals(values: list[bytes]) -> dict[str, bytes]:
     signals = {}
     for value in values:
-        event = decode_any(value, Signal, StageBeat, StageBeat)
+        event = decode_any(value, Signal, StageBeat)
         if not isinstance(event, StageBeat):
             assert event.signal_id not in signals, f"said twice: {event.signal_id}"
             signals[event.signal_id] = value

@@ -1,4 +1,4 @@
-"""Writes the reference pages of docs/ from the code: topics, events, settings, commands, charges, strategies' tables.
+"""Writes the reference pages of docs/ from the code: topics, events, settings, commands, charges, tables of fields.
 
 `make docs` runs it; tests/unit/test_docs.py compares its pages to those on disk.
 """
@@ -23,6 +23,8 @@ from msgspec.structs import fields
 from pydantic import BaseModel, SecretStr
 
 from panda_streams import codec
+from panda_streams.alerts.config import DEFAULTS
+from panda_streams.alerts.kinds import AlertKind
 from panda_streams.cli import panda
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
 from panda_streams.domain.charges import Head, exercise_charges, fill_charges, segment_of
@@ -30,9 +32,13 @@ from panda_streams.domain.contract_note import printed
 from panda_streams.domain.contracts import Contract
 from panda_streams.domain.corporate_actions import CorporateAction, Ratio
 from panda_streams.domain.instruments import Instrument, InstrumentKind
-from panda_streams.domain.orders import Fill, OrderState, Product, Role, Ticket
+from panda_streams.domain.lifecycle import TRANSITIONS, OrderEvent
+from panda_streams.domain.matching import QueueModel
+from panda_streams.domain.orders import Fill, OrderState, Product, Reason, Role, Ticket
+from panda_streams.domain.risk.limits import OrderLimits, TotalLimits
+from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.domain.risk.rules import Finding, Rule
-from panda_streams.domain.signals import Intent, OrderType, Quote, Side, Signal
+from panda_streams.domain.signals import Intent, OrderType, Quote, Side, Signal, Terms, Validity
 from panda_streams.domain.tariff import SCHEDULE, Rate, Rates, Segment, rates_on
 from panda_streams.domain.ticks import Depth, DepthLevel, Tick, TickRef
 from panda_streams.domain.values import Value
@@ -47,15 +53,18 @@ from panda_streams.events import (
     DayEnd,
     DeadLetter,
     Filled,
+    Flatten,
     Health,
     Level,
     Mark,
     Mode,
     OrderUpdate,
     Phase,
+    Prices,
     Rejected,
     Snapshot,
     StageBeat,
+    Stopped,
     TickBatch,
     Validated,
 )
@@ -144,6 +153,7 @@ EXAMPLES: dict[type, bytes] = {
             StageBeat(world=_SIGNAL.world, producer="brain/2", time=1623126845000),
             Validated(**_ARM, signal=_SIGNAL, tickets=(_TICKET,), time=_CAUSE.time, rules=(_PASSED,)),
             Adjusted(**_ARM, instrument="NSE:INFY", ratio=Ratio(new=5, old=1), time=1623126845000),
+            Flatten(**_ARM, action_id="5e0d7c1a92b84f63a5d0e9f8b7c6a595", time=1623126845000),
             Rejected(
                 **_ARM,
                 signal=_SIGNAL,
@@ -172,6 +182,7 @@ EXAMPLES: dict[type, bytes] = {
                 fill=_FILL,
             ),
             DayEnd(**{**_ARM, "producer": "execution/2"}, date=date(2021, 6, 8), time=1623148200000),
+            Prices(**{**_ARM, "producer": "execution/2"}, time=1623126847000, prices={"NSE:INFY": Decimal("1391.20")}),
             Filled(**{**_ARM, "producer": "execution/2"}, fill=_FILL),
             Booked(**_ARM, booking=_BOOKING),
             Mark(
@@ -210,6 +221,16 @@ EXAMPLES: dict[type, bytes] = {
                 done=True,
                 detail="Momentum_NIFTY_1 now has 1250000 in cash",
                 time=1623126845000,
+            ),
+            Stopped(
+                **_ARM,
+                latch=Latch(
+                    reason=StopReason.DAILY_LOSS,
+                    mode=Mode.HALTED,
+                    level="account",
+                    detail="lost 10120.50 since the day began, limit 10000",
+                    since=1623126845000,
+                ),
             ),
             Level(
                 world=_SIGNAL.world,
@@ -255,7 +276,7 @@ EXAMPLES: dict[type, bytes] = {
 
 
 def pages() -> dict[Path, str]:
-    """Every generated page, by its path; strategies.md and instruments.md keep their heads as they are on disk."""
+    """Every generated page, by its path; some keep their heads as they are on disk."""
     return {
         _DOCS / "topics.md": _topics(),
         _DOCS / "events.md": _events(),
@@ -264,6 +285,9 @@ def pages() -> dict[Path, str]:
         _DOCS / "charges.md": _charges(),
         _DOCS / "strategies.md": _strategies(_DOCS / "strategies.md"),
         _DOCS / "instruments.md": _instruments(_DOCS / "instruments.md"),
+        _DOCS / "orders.md": _orders(_DOCS / "orders.md"),
+        _DOCS / "risk.md": _risk(_DOCS / "risk.md"),
+        _DOCS / "alerts.md": _alerts(_DOCS / "alerts.md"),
     }
 
 
@@ -322,8 +346,9 @@ topic with its origin and the reason.
     parts += ["## Health reports in Redis\n", _event(Health)]
     parts += ["## Parts of events\n", *(_event(part) for part in _PARTS)]
     parts += [f"### {enum.__name__}\n\n{_prose(enum)}\n\n{_members(enum)}" for enum in _ENUMS]
-    reasons = [(f"`{rule.value}`", _docstrings(Rule)[rule.name]) for rule in Rule]
-    parts.append("## Reason codes\n\nWhy an arm refuses a signal.\n\n" + _table(("code", "refused because"), reasons))
+    parts.append(
+        f"## Reason codes\n\nWhy an arm refuses a signal.\n\n{_table(('code', 'refused because'), _meanings(Rule))}"
+    )
     return "\n".join(parts)
 
 
@@ -395,8 +420,22 @@ def _members(enum: type[StrEnum]) -> str:
     return ", ".join(f"`{member.value}`" for member in enum) + "\n"
 
 
-_PARTS = (TickRef, Quote, Fill, Booking, Ratio, Finding)
-_ENUMS = (Side, Intent, OrderState, Product, BookingKind, CorporateAction, Phase, Mode)
+_PARTS = (TickRef, Quote, Terms, Ticket, Fill, Booking, Ratio, Finding, Latch)
+_ENUMS = (
+    Side,
+    Intent,
+    OrderType,
+    Validity,
+    Role,
+    OrderState,
+    Reason,
+    Product,
+    BookingKind,
+    CorporateAction,
+    Phase,
+    Mode,
+    StopReason,
+)
 _ANCHORS: dict[Any, str] = {
     **{kind: kind.__name__.lower() for kind in (Signal, Tick, *_PARTS, *_ENUMS)},
     Rule: "reason-codes",
@@ -543,6 +582,33 @@ def _rate_row(rate: Rate) -> tuple[str, ...]:
     return segments, f"{rate.since.day} {rate.since:%b %Y}", f"{rate.amount:f} {rate.unit}", rate.source
 
 
+def _orders(page: Path) -> str:
+    diagram = ["stateDiagram-v2", "    [*] --> INTENT"]
+    rows = []
+    for state, events in TRANSITIONS.items():
+        diagram += [f"    {state} --> {after}: {event}" for event, after in events.items() if after is not state]
+        diagram += [f"    {state} --> [*]"] if state.terminal else []
+        rows += [(f"`{state}`", f"`{event}`", f"`{after}`") for event, after in events.items()]
+    drawn = "\n".join(diagram)
+    return "\n".join(
+        [
+            _head(page),
+            f"## States\n\n```mermaid\n{drawn}\n```\n",
+            _table(("state", "means"), _meanings(OrderState)),
+            f"## Events\n\n{_table(('event', 'means'), _meanings(OrderEvent))}",
+            f"## Transitions\n\nWhat is not here cannot be.\n\n{_table(('in', 'comes', 'then'), rows)}",
+            f"## Roles\n\n{_prose(Role)}\n\n{_table(('role', 'is for'), _meanings(Role))}",
+            f"## Reasons\n\n{_prose(Reason)}\n\n{_table(('reason', 'means'), _meanings(Reason))}",
+            f"## When a resting order is filled\n\n{_table(('PANDA_PAPER_QUEUE', 'filled'), _meanings(QueueModel))}",
+        ]
+    )
+
+
+def _meanings(enum: type[StrEnum]) -> list[tuple[str, str]]:
+    """The members of an enum, and what is written below each."""
+    return [(f"`{member.value}`", _docstrings(enum).get(member.name, "")) for member in enum]
+
+
 def _plain(text: str) -> str:
     """Help text as Markdown, which takes <name> for a tag."""
     return text.replace("<", "&lt;")
@@ -574,6 +640,26 @@ def _instruments(page: Path) -> str:
         rows.append((f"`{field.name}`", kind, default, _docstrings(Instrument)[field.name]))
     form = "One entry of a list in YAML, as `{exchange: NSE, symbol: INFY, kind: equity}`. Prices are text, exact."
     return f"{_head(page)}\n## The form\n\n{form}\n\n" + _table(("field", "type", "default", "meaning"), rows)
+
+
+def _risk(page: Path) -> str:
+    parts = [_head(page)]
+    for title, kind in (("Limits on one order", OrderLimits), ("Limits on a total", TotalLimits)):
+        rows = [
+            (f"`{name}`", _type(field.annotation, missing="") + _bounds(field.metadata), _docstrings(kind)[name])
+            for name, field in kind.model_fields.items()
+        ]
+        parts.append(f"## {title}\n\n{_prose(kind)}\n\n" + _table(("limit", "type", "meaning"), rows))
+    parts += [
+        f"## Modes\n\n{_prose(Mode)}\n\n{_table(('mode', 'what passes'), _meanings(Mode))}",
+        f"## Stops\n\n{_prose(StopReason)}\n\n{_table(('reason', 'stopped because'), _meanings(StopReason))}",
+    ]
+    return "\n".join(parts)
+
+
+def _alerts(page: Path) -> str:
+    rows = [(f"`{kind}`", DEFAULTS[kind].value, _docstrings(AlertKind)[kind.name]) for kind in AlertKind]
+    return f"{_head(page)}\n## Kinds\n\n" + _table(("kind", "default", "sent when"), rows)
 
 
 def _strategies(page: Path) -> str:

@@ -15,6 +15,7 @@ from panda_streams.domain.calendar import Calendar, Hours, Market, SpecialSessio
 from panda_streams.domain.values import Value
 from panda_streams.errors import BadInput
 from panda_streams.identity import World
+from panda_streams.yaml_texts import read_texts
 
 __all__ = ["CalendarFile", "calendar_of", "load_calendar"]
 
@@ -75,7 +76,7 @@ def _merge(*layers: dict[date, V | None]) -> dict[date, V]:
 
 def _read(path: Path) -> CalendarFile:
     try:
-        return CalendarFile.model_validate(yaml.load(path.read_bytes(), _Loader))
+        return CalendarFile.model_validate(read_texts(path.read_bytes()))
     except OSError as error:
         raise BadInput(f"calendar file {path}: {error.strerror}", fix="set PANDA_CALENDAR to a file") from None
     except yaml.YAMLError as error:
@@ -85,20 +86,3 @@ def _read(path: Path) -> CalendarFile:
         place = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the whole file"
         wrong = first["msg"].removeprefix("Value error, ")
         raise BadInput(f"calendar file {path}, entry {place}: {wrong}", fix=_FIX) from None
-
-
-class _Loader(yaml.BaseLoader):
-    """Keeps every value a text, for YAML takes 15:30 for a number; empty ones are None, and no key may come twice."""
-
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
-        value = super().construct_scalar(node)
-        return None if node.style is None and value in ("", "~", "null") else value
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{name} is there twice", key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.json import Decoder, Encoder
 from msgspec.structs import replace
@@ -31,8 +31,6 @@ __all__ = [
 ]
 
 E = TypeVar("E", bound=Value)
-V = TypeVar("V", bound=Value)
-W = TypeVar("W", bound=Value)
 
 _Levels = tuple[DepthLevel, ...]
 _encoder = Encoder()
@@ -82,15 +80,14 @@ def encode(event: Value) -> bytes:
     return event.model_dump_json().encode()
 
 
-def decode_any(data: bytes | None, first: type[E], second: type[V], third: type[W]) -> E | V | W:
-    """Decode a record of a topic that carries events of three classes; of two, if one is named twice.
+def decode_any(data: bytes | None, first: type[Value], *others: type[Value]) -> Any:
+    """Decode a record of a topic that carries events of several classes into one of them.
 
-    What begins as neither of the others is decoded as the first. Raises BadEvent as `decode` does.
+    What begins as none of the others is decoded as the first. Raises BadEvent as `decode` does.
     """
-    if data is not None and data.startswith(_beginning(second)):
-        return decode(second, data)
-    if data is not None and data.startswith(_beginning(third)):
-        return decode(third, data)
+    for kind in others:
+        if data is not None and data.startswith(_beginning(kind)):
+            return decode(kind, data)
     return decode(first, data)
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from panda_streams.domain.bookings import Booking
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.orders import Fill, OrderState, Product, Reason, Role, Ticket
+from panda_streams.domain.risk.modes import Latch, Mode
 from panda_streams.domain.risk.rules import Finding
 from panda_streams.domain.signals import OrderType, Side, Signal
 from panda_streams.domain.ticks import Int64, Tick
@@ -32,16 +33,20 @@ __all__ = [
     "DeadLetter",
     "END_REACH_MS",
     "Filled",
+    "Flatten",
     "Health",
     "Level",
     "Mark",
     "Mode",
     "OrderUpdate",
     "Phase",
+    "Prices",
     "Rejected",
     "Signal",
+    "Silence",
     "Snapshot",
     "StageBeat",
+    "Stopped",
     "TickBatch",
     "Validated",
     "WIRE_EVENTS",
@@ -192,7 +197,7 @@ class OrderUpdate(Value):
     instrument: str
     side: Side
     role: Role
-    """ENTRY or EXIT; TARGET or STOP of a bracket; SQUARE_OFF; SETTLEMENT."""
+    """ENTRY or EXIT; TARGET or STOP of a bracket; PROTECTION; SQUARE_OFF; FLATTEN; SETTLEMENT."""
     product: Product
     """How the position is held: MIS, CNC or NRML."""
     order_type: OrderType
@@ -227,6 +232,50 @@ class DayEnd(Value):
     """The trading date, in India."""
     time: int
     """Event time at which it was said, milliseconds since the epoch."""
+    producer: str
+    sequence: int
+
+
+class Prices(Value):
+    """Last prices of what an account holds on one shard, at a beat: those that have changed since they were said."""
+
+    kind: Literal["prices"] = "prices"
+    world: str
+    namespace: str
+    time: int
+    """Event time of the beat, milliseconds since the epoch."""
+    prices: dict[str, Decimal]
+    """Instrument to its last price."""
+    producer: str
+    sequence: int
+
+
+class Silence(Value):
+    """No tick has come on a shard for longer than the account's limit while the market trades; or ticks come again."""
+
+    kind: Literal["silence"] = "silence"
+    world: str
+    namespace: str
+    silent: bool
+    """False: ticks come again, or the market has closed."""
+    since: int
+    """Event time of the last tick, milliseconds since the epoch."""
+    time: int
+    """Event time of the beat at which it was noticed, milliseconds since the epoch."""
+    producer: str
+    sequence: int
+
+
+class Flatten(Value):
+    """All orders of an account end and all its positions are closed: an operator's command on its way to a shard."""
+
+    kind: Literal["flatten"] = "flatten"
+    world: str
+    namespace: str
+    action_id: str
+    """The operator's action."""
+    time: int
+    """Event time of the command, milliseconds since the epoch."""
     producer: str
     sequence: int
 
@@ -300,13 +349,6 @@ class Snapshot(Value):
     sequence: int
 
 
-class Mode(StrEnum):
-    """Level of an arm: ACTIVE trades, HALTED refuses entries and exits alike."""
-
-    ACTIVE = "ACTIVE"
-    HALTED = "HALTED"
-
-
 class Level(Value):
     """An operator's setting, in force until another replaces it: with who, when (milliseconds) and why."""
 
@@ -315,7 +357,7 @@ class Level(Value):
     scope: str
     """What it is for: a namespace, `all` of them, `strategy:<strategy_id>`, or the `world`."""
     setting: str
-    """What is set, as `mode`."""
+    """What is set, as `mode` or `limit:account/max_daily_loss`."""
     value: str
     """Its value, as HALTED."""
     who: str
@@ -339,6 +381,10 @@ class ActionKind(StrEnum):
     """Carry out a split of a share."""
     BONUS = "BONUS"
     """Carry out a bonus issue of a share."""
+    FLATTEN = "FLATTEN"
+    """End all orders, close all positions, and halt."""
+    RESUME = "RESUME"
+    """Take back the stops that the arm has put itself in."""
 
 
 class Action(Value):
@@ -350,7 +396,7 @@ class Action(Value):
     action_id: str
     """Its identity: an action that comes twice is done once."""
     what: ActionKind
-    """DEPOSIT, WITHDRAW, RESET, SPLIT or BONUS."""
+    """DEPOSIT, WITHDRAW, RESET, SPLIT, BONUS, FLATTEN or RESUME."""
     strategy_id: str | None = None
     """The strategy whose book it is for; null for a split or bonus, which is for all that hold the share."""
     amount: Decimal | None = Field(None, ge=0)
@@ -383,6 +429,18 @@ class Completed(Value):
     """What was done, or why it was refused and what to do."""
     time: int
     """Event time that the account had come to, milliseconds since the epoch."""
+    producer: str
+    sequence: int
+
+
+class Stopped(Value):
+    """An arm has stopped itself, or a strategy: until an operator resumes it."""
+
+    kind: Literal["stopped"] = "stopped"
+    world: str
+    namespace: str
+    latch: Latch
+    """Why, what it stops, and what was seen."""
     producer: str
     sequence: int
 
@@ -447,14 +505,14 @@ class Health(Value):
 
 WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
     "signals.raw": (Signal, StageBeat),
-    "signals.validated": (Validated, Adjusted, StageBeat),
+    "signals.validated": (Validated, Adjusted, Flatten, StageBeat),
     "signals.rejected": (Rejected,),
-    "orders.updates": (OrderUpdate, DayEnd, StageBeat),
+    "orders.updates": (OrderUpdate, Prices, Silence, DayEnd, StageBeat),
     "orders.filled": (Filled, Booked),
     "marks": (Mark,),
     "portfolio.snapshots": (Snapshot,),
     "control": (Level,),
-    "audit": (Action, Completed),
+    "audit": (Action, Completed, Stopped),
     "dlq": (DeadLetter,),
 }
 """The events of each topic but market.ticks."""

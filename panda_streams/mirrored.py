@@ -138,10 +138,19 @@ class OrderRecord(_Record):
     strategy_id: str
     instrument: str
     side: str
+    role: str = ""
+    """What it is for: ENTRY, EXIT, TARGET, STOP or SQUARE_OFF."""
+    product: str = ""
+    order_type: str = ""
     quantity: int
+    filled: int = 0
     state: str
     price: Amount | None = None
+    """Limit of a LIMIT or SL order."""
+    trigger: Amount | None = None
+    """Last price at which an SL or SL-M order goes to the market."""
     time: int
+    """Event time of what caused it, milliseconds since the epoch."""
     at: int
 
 

@@ -72,7 +72,7 @@ class Reporter(Service):
         namespace = self._identity.namespace
         if namespace is None:
             return None
-        return Mode.HALTED if self._levels.halted(namespace) else Mode.ACTIVE
+        return self._levels.mode(namespace)[0]
 
     @Service.task
     async def _report(self) -> None:

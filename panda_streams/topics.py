@@ -55,14 +55,16 @@ SHARED_TOPICS = (
 
 ARM_TOPICS = (
     TopicSpec("signals.raw", TopicKey.ACCOUNT, "Signal", "risk", retention_hours=_MONTH),
-    TopicSpec("signals.validated", TopicKey.SHARD, "Validated; Adjusted", "execution", retention_hours=_MONTH),
+    TopicSpec("signals.validated", TopicKey.SHARD, "Validated; Adjusted; Flatten", "execution", retention_hours=_MONTH),
     TopicSpec("signals.rejected", TopicKey.ACCOUNT, "Rejected", "tools", retention_hours=_MONTH),
-    TopicSpec("orders.updates", TopicKey.ACCOUNT, "OrderUpdate; DayEnd", "risk", retention_hours=_MONTH),
+    TopicSpec(
+        "orders.updates", TopicKey.ACCOUNT, "OrderUpdate; Prices; Silence; DayEnd", "risk", retention_hours=_MONTH
+    ),
     TopicSpec("orders.filled", TopicKey.STRATEGY, "Filled; Booked", "portfolio", retention_hours=_MONTH),
     TopicSpec("marks", TopicKey.STRATEGY, "Mark", "portfolio", retention_hours=24),
     TopicSpec("portfolio.snapshots", TopicKey.ACCOUNT, "Snapshot", "tools", retention_hours=_MONTH),
     TopicSpec("control", TopicKey.SETTING, "Level: for this arm", "the arm's workers", compacted=True),
-    TopicSpec("audit", TopicKey.ACCOUNT, "Action; Completed", "risk", retention_hours=12 * _MONTH),
+    TopicSpec("audit", TopicKey.ACCOUNT, "Action; Completed; Stopped", "risk", retention_hours=12 * _MONTH),
     TopicSpec("dlq", TopicKey.ORIGIN, "DeadLetter", "tools", retention_hours=12 * _MONTH),
 )
 

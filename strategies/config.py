@@ -17,6 +17,8 @@ from panda_streams.brokers.port import Broker
 from panda_streams.domain.contracts import Contract
 from panda_streams.domain.instruments import Instruments
 from panda_streams.domain.orders import Product
+from panda_streams.domain.protection import Protection
+from panda_streams.domain.risk.limits import Limits
 from panda_streams.domain.values import Value
 from panda_streams.errors import BadInput
 
@@ -42,8 +44,18 @@ class AccountConfig(Value):
     """True lets it open short positions, of shares under MIS alone."""
     btst: StrictBool = False
     """True lets it sell shares that were bought for delivery the day before and have not been delivered."""
+    market_protection: Decimal | None = Field(None, ge=-1, le=100)
+    """Of orders at the market with real money: the furthest from the last price, in per cent; -1 leaves it to the
+    broker. Without it such orders are refused."""
+    protection: Protection = Protection()
+    """Exits that the arm makes by itself, for each position: they work when the brain is down."""
     max_quote_age_s: int = Field(60, gt=0)
     """Event seconds after which the last quote of an instrument is too old to enter by."""
+
+    @property
+    def limits(self) -> Limits:
+        """What it sets of the strategy's limits there."""
+        return Limits(max_position=self.max_position, max_quote_age_s=Decimal(self.max_quote_age_s))
 
 
 class StrategyConfig(Value):

@@ -35,8 +35,8 @@ class Strategy(ABC, Generic[S]):
     - A traded instrument lives on one shard. A watched index is on every shard, so each shard has a copy of it, and
       a step sees the instruments of its own shard alone.
     - A contract in `trades` is decided on by its name. The strategy sees the ticks of its underlying, not those of the
-      contract. An ENTRY is for the future or option that the contract means at the underlying's last price on that
-      day; an EXIT is for what was entered under the name since the EXIT before it, whatever the contract means by then.
+      contract. What opens a position is for the future or option that the contract means at the underlying's last
+      price on that day; what changes or closes it is for what was entered, whatever the contract means by then.
       Of a decision that no listed instrument fits no signal is made: it is counted and logged.
     - A step that raises has not happened: its tick is lost to the strategy, which is paused on every shard, alone. When
       an operator resumes it, it goes on from the state before that step and misses the ticks in between.

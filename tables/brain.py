@@ -35,9 +35,9 @@ class StoredState(Row):
 
 
 class Entered(Value):
-    """The instruments that a strategy has entered under the name of a contract since its last EXIT of that name.
+    """The instruments that a strategy has entered under the name of a contract since it last closed what it had there.
 
-    `exited` is True once they have been exited: they are kept for another EXIT, and the next ENTRY replaces them.
+    `exited` is True once they have been closed: they are kept for another EXIT, and the next entry replaces them.
     """
 
     instruments: tuple[str, ...] = ()
@@ -59,6 +59,6 @@ class BrainRow(Row):
     """Last tick of each traded instrument, after its source, run and offset: a signal carries it, whatever was
     restarted in between."""
     entered: dict[str, dict[str, Entered]] = {}  # noqa: RUF012
-    """By strategy_id and name of the contract: what an EXIT of that name is about."""
+    """By strategy_id and name of the contract: what an EXIT of that name closes."""
     unresolved: dict[str, int] = {}  # noqa: RUF012
     """Decisions on contracts of which no signal could be made, by strategy_id."""

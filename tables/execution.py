@@ -43,8 +43,16 @@ class ShardRow(Row):
     seen: dict[str, tuple[int, int | None]] = {}  # noqa: RUF012
     """Last price, in smallest units, and volume of the day of each instrument that is worked or held, and of the
     underlying of a contract that is held."""
+    told: dict[str, int] = {}  # noqa: RUF012
+    """The prices of what is held that risk was told last, in smallest units."""
     time: int = 0
     """Event time of the last record of market.ticks that was handled."""
+    ticked: int = 0
+    """Event time of the last tick."""
+    silent: bool = False
+    """True while risk has been told that no tick comes."""
+    place: tuple[str, str, int] = ("", "", 0)
+    """Source, run and offset of that record: where a command stands that comes from outside of the log."""
     day_ended: str | None = None
     """The last trading date whose end was said."""
     ended: int | None = None

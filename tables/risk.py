@@ -7,6 +7,8 @@ in the order in which they were handled, which the sequence of the verdicts reco
 from __future__ import annotations
 
 from panda_streams.domain.risk.account import Account
+from panda_streams.domain.risk.modes import Latch
+from panda_streams.domain.risk.watch import Day
 from panda_streams.domain.values import Value
 from tables import Row
 
@@ -28,9 +30,19 @@ class Refusal(Value):
 class RiskRow(Row):
     schema_version: int = 2
     account: Account = Account()
+    day: Day = Day()
+    """Counts and marks of the trading date."""
+    latches: tuple[Latch, ...] = ()
+    """The stops that the arm has put itself in."""
+    silent: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
+    """Shards of execution on which no tick comes, and event time of the last one."""
+    moment: int = 0
+    """Event time at which the last record acted: once a later one does, losses of that moment are looked at."""
+    flattening: str | None = None
+    """The operator's action that is closing all positions, until none is left."""
     sequence: int = 0
     """Next sequence number of what risk says: verdicts, bookings, and what became of actions."""
-    ended: dict[str, str] = {}  # noqa: RUF012  pydantic copies defaults
+    ended: dict[str, str] = {}  # noqa: RUF012
     """The last trading date that each shard of execution has ended, by its number."""
     noted: str = ""
     """The last trading date whose contract note was posted."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import time
 
 import click
@@ -11,19 +10,16 @@ import psutil
 from redis.exceptions import RedisError
 
 from panda_streams.brokers.port import find_broker, registered_brokers
-from panda_streams.codec import encode
+from panda_streams.cli.operator_levels import levels_in_force, set_level
 from panda_streams.errors import PandaError, ServerUnreachable
 from panda_streams.events import Health, Level, Mode
 from panda_streams.instrument_files import load_instruments
 from panda_streams.keys import Keys
-from panda_streams.levels import ALL, MODE, STRATEGY_STATE, Levels, strategy_scope
+from panda_streams.levels import ALL, MODE, STRATEGY_STATE, strategy_scope
 from panda_streams.mirror import connect
 from panda_streams.servers import Servers, find_servers
 from panda_streams.settings import Settings, load_settings
-from panda_streams.streams.client import client_options
-from panda_streams.streams.levels import publish_level, read_levels
-from panda_streams.topics import Topics, level_key
-from panda_streams.worlds import enter
+from panda_streams.topics import Topics
 from strategies.config import load_strategies
 
 __all__ = ["halt", "resume", "strategy"]
@@ -81,7 +77,7 @@ def _set_mode(namespace: str, mode: Mode, reason: str) -> None:
     topics = Topics(servers.prefix)
     topic = topics.control if namespace == ALL else topics.of(namespace, "control")
     arms = list(registered_brokers()) if namespace == ALL else [namespace]
-    asyncio.run(_publish(settings, servers, topic, namespace, MODE, mode, reason))
+    asyncio.run(set_level(settings, servers, topic, namespace, MODE, mode, reason))
     if mode is Mode.ACTIVE and namespace != ALL and (halt_of_all := asyncio.run(_halt_of_all(settings, servers))):
         raise PandaError(
             f"written, but every arm is halted: {halt_of_all.reason} ({halt_of_all.who})",
@@ -107,31 +103,12 @@ def _set_strategy(strategy_id: str, state: str, reason: str) -> None:
     if strategy_id not in names:
         raise PandaError(f"there is no strategy {strategy_id}", fix=f"use one of {', '.join(names)}")
     topic, scope = Topics(servers.prefix).control, strategy_scope(strategy_id)
-    asyncio.run(_publish(settings, servers, topic, scope, STRATEGY_STATE, state, reason))
+    asyncio.run(set_level(settings, servers, topic, scope, STRATEGY_STATE, state, reason))
     click.echo(f"{strategy_id}: {state}")
 
 
-async def _publish(
-    settings: Settings, servers: Servers, topic: str, scope: str, setting: str, value: str, reason: str
-) -> None:
-    await enter(settings, servers)
-    level = Level(
-        world=servers.world.name,
-        scope=scope,
-        setting=setting,
-        value=value,
-        who=getpass.getuser(),
-        at=time.time_ns() // 1_000_000,
-        reason=reason,
-    )
-    await publish_level(client_options(settings, servers.kafka), topic, level_key(scope, setting), encode(level))
-
-
 async def _halt_of_all(settings: Settings, servers: Servers) -> Level | None:
-    topic, levels = Topics(servers.prefix).control, Levels()
-    for key, value in (await read_levels(client_options(settings, servers.kafka), topic)).items():
-        levels.apply(topic, key, value)
-    return levels.halted(ALL)
+    return (await levels_in_force(settings, servers, Topics(servers.prefix).control)).mode(ALL)[1]
 
 
 async def _confirmations(servers: Servers, arms: list[str], mode: Mode) -> tuple[list[str], list[str]]:

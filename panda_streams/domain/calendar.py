@@ -251,6 +251,12 @@ class Calendar:
             day -= timedelta(days=1)
         return day
 
+    def open_since(self, time_ms: int) -> int | None:
+        """When the first market that trades continuously at a moment has opened; None if none does."""
+        sessions = (self.session_at(market, time_ms) for market in Market)
+        opens = [s.opens for s in sessions if s is not None and s.opens <= time_ms < s.closes]
+        return min(opens, default=None)
+
     def last_close(self, on: date) -> int | None:
         """Event time at which the last market of a date closes; None if none opens."""
         closes = [session.closes for market in Market if (session := self.session(market, on)) is not None]

@@ -6,7 +6,6 @@ order. A tick costs nothing for orders whose price it does not reach: orders wai
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -17,15 +16,19 @@ from panda_streams.domain.calendar import Session
 from panda_streams.domain.corporate_actions import Ratio, adjusted_quantity
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import OrderEvent, advance, fill_order
+from panda_streams.domain.lots import portion
 from panda_streams.domain.matching import Match, Sight, Trade
 from panda_streams.domain.orders import Amendment, Fill, Order, OrderState, Product, Reason, Role, Ticket, order_id
+from panda_streams.domain.protection import Guard, Protection
 from panda_streams.domain.signals import OrderType, Side, Signal, Validity, identify
 from panda_streams.domain.ticks import Depth, Tick, TickRef
 from panda_streams.domain.values import Value
+from panda_streams.domain.waiting import NEVER, Waiting
 
 __all__ = ["Change", "Desk", "Exchange", "Place", "Position", "accept"]
 
-NEVER = 2**62
+_OWN = (Role.SQUARE_OFF, Role.PROTECTION, Role.FLATTEN)
+"""Orders that the arm has decided by itself to close a position at the market."""
 
 
 class Position(Value):
@@ -34,7 +37,12 @@ class Position(Value):
     quantity: int
     product: Product
     since: int
-    """Event time of the fill that opened it, milliseconds since the epoch."""
+    """Event time of the fill that opened it, milliseconds since the epoch; or after its last square-off, if that ended
+    without closing it."""
+    cost: Decimal
+    """What it cost, charges apart, with its sign."""
+    best: int
+    """The best last price since it was opened, in smallest units: what a trailing stop follows."""
 
 
 class Change(NamedTuple):
@@ -78,16 +86,16 @@ class Exchange(Protocol):
 
 def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrument, exchange: Exchange) -> Order:
     """The order that a ticket of a validated signal is: it lives from the signal's cause plus latency on, and no
-    earlier than its verdict. `verdict_at` is event time."""
+    earlier than its verdict. `verdict_at` is event time. An intraday entry works until positions are squared off."""
     terms = signal.terms
+    entering = ticket.role is Role.ENTRY
     live_at = max(signal.cause.time + exchange.latency(ticket.order_id), verdict_at)
     session = exchange.session(instrument, live_at)
     expires_at = session.closes if session is not None else live_at
+    if session is not None and session.square_off is not None and entering and ticket.product is Product.MIS:
+        expires_at = session.square_off
     if terms.ttl_minutes is not None:
         expires_at = min(expires_at, live_at + 60_000 * terms.ttl_minutes)
-    entering = ticket.role is Role.ENTRY
-    if entering and ticket.product is Product.MIS and session is not None and session.square_off is not None:
-        expires_at = min(expires_at, session.square_off)
     return Order(
         order_id=ticket.order_id,
         signal_id=signal.signal_id,
@@ -123,39 +131,42 @@ class Desk:
         exchange: Exchange,
         orders: Iterable[Order] = (),
         positions: Mapping[str, Position] | None = None,
+        protections: Mapping[str, Protection] | None = None,
+        *,
+        watches: bool = True,
     ) -> None:
         self._namespace = namespace
         self._instrument = instrument
         self._exchange = exchange
+        self._protections = protections or {}
+        """By strategy_id."""
+        self._watches = watches
         self.orders: dict[str, Order] = {}
         """Working orders by id, oldest first."""
         self.positions: dict[str, Position] = dict(positions or {})
         """By strategy_id; what is flat is absent."""
         self.changed = False
         """True if it differs from what was stored; set to False by who stores it."""
-        self._count = 0
-        self._number: dict[str, int] = {}
-        """Who came first: orders at the same tick take their turns in it."""
-        self._awaited: list[tuple[int, int, str]] = []
-        """Orders that are on their way, by the time from which they are on the market."""
-        self._at_market: dict[str, None] = {}
-        self._buys: list[tuple[int, int, str]] = []
-        self._sells: list[tuple[int, int, str]] = []
-        """Limit orders on the market, the first one first reached: by price, downwards for purchases."""
-        self._rising: list[tuple[int, int, str]] = []
-        self._falling: list[tuple[int, int, str]] = []
-        """Stop orders on the market, by trigger, the first one first reached."""
-        self._due: list[tuple[int, str]] = []
-        """When something happens to an order by itself."""
+        self.frozen = False
+        """True while the arm decides no exit by itself: a hard halt."""
+        self._waiting = Waiting(instrument.decimals)
+        self._legs: dict[tuple[str, Role], str] = {}
+        """Working legs of brackets, by entry and role."""
+        self._reducing: dict[str, dict[str, None]] = {}
+        """Orders that only reduce, by strategy, oldest first."""
+        self._closing: dict[Role, set[str]] = {role: set() for role in _OWN}
+        """Strategies whose position is being closed by an order that the arm has decided by itself, by its role."""
         self._square_off = NEVER
-        self._signal_id = ""
-        """Of a desk for orders that are late: the signal that they came from, a part of the ids that it gives."""
+        self._guards: dict[str, Guard] = {}
+        """Of the positions that are closed by themselves, by strategy_id."""
+        self._time_exit = NEVER
+        """When the first of them is, whatever its price."""
         self._open = (0, 0)
         """Bounds of continuous trading on the day of the last tick."""
         for order in orders:
             self._enter(order)
         for strategy_id in self.positions:
-            self._plan_square_off(strategy_id)
+            self._watch(strategy_id)
 
     # What is asked of it
 
@@ -179,15 +190,17 @@ class Desk:
                 self._replace(order.model_copy(update={"cancel_at": at}))
 
     def modify(self, strategy_id: str, side: Side, at: int, price: Decimal | None, trigger: Decimal | None) -> None:
-        """Give a strategy's working orders on a side other prices, as far as they have such; it acts at `at`."""
+        """Give a strategy's working orders on a side other prices, as far as they have such; it acts at `at`, and not
+        before what was asked for earlier."""
         for order in self._of_signals(strategy_id, side):
+            asked = order.amendments
             amendment = Amendment(
-                at=at,
+                at=max(at, asked[-1].at) if asked else at,
                 price=price if order.price is not None else None,
                 trigger=trigger if order.state is OrderState.TRIGGER_PENDING else None,
             )
             if amendment.price is not None or amendment.trigger is not None:
-                self._replace(order.model_copy(update={"amendment": amendment}))
+                self._replace(order.model_copy(update={"amendments": (*asked, amendment)}))
 
     def expire(self, before: int, time: int, reason: Reason) -> list[Change]:
         """End the working orders that were caused before an offset of the tick log."""
@@ -196,6 +209,13 @@ class Desk:
             for order in list(self.orders.values())
             if order.cause.offset < before
         ]
+
+    def flatten(self, action: str, cause: TickRef, time: int) -> list[Change]:
+        """End all orders, and close all positions at the market: an operator's `action`, by its id."""
+        changes = [self._end(order, OrderEvent.CANCEL, time, Reason.FLATTENED) for order in list(self.orders.values())]
+        for strategy_id, position in sorted(self.positions.items()):
+            changes += self._decide(self._own_order(strategy_id, position, Role.FLATTEN, cause, action), time)
+        return changes
 
     def settle(self, price: Decimal, place: Place, time: int) -> list[Change]:
         """Close everything at what the contract is worth at its expiry, without the market."""
@@ -211,36 +231,33 @@ class Desk:
         changes = self.expire(NEVER, time, Reason.CORPORATE_ACTION)
         self.changed = True
         for strategy_id, position in list(self.positions.items()):
-            quantity, _ = adjusted_quantity(position.quantity, ratio)
+            quantity, left = adjusted_quantity(position.quantity, ratio)
+            cost = position.cost - portion(position.cost, abs(left), abs(position.quantity) * ratio.new)
+            update = {"quantity": quantity, "cost": cost, "best": position.best * ratio.old // ratio.new}
             if quantity:
-                self.positions[strategy_id] = position.model_copy(update={"quantity": quantity})
+                self.positions[strategy_id] = position.model_copy(update=update)
             else:
                 del self.positions[strategy_id]
+            self._watch(strategy_id)
         return changes
 
-    def late(self, strategy_id: str, signal_id: str) -> Desk:
-        """A desk with a strategy's position and no order, for a signal's orders that must meet ticks which have passed.
+    def late(self) -> Desk:
+        """A desk with the same positions and no order, for an order that must meet ticks which have passed.
 
-        This desk has met those ticks: what it decided there by itself is not decided again.
+        It closes nothing by itself: this desk does, now or once they are joined.
         """
-        held = self.positions.get(strategy_id)
-        late = Desk(self._namespace, self._instrument, self._exchange, (), {strategy_id: held} if held else {})
-        late._signal_id = signal_id
-        if self._squaring(strategy_id):
-            late._square_off = NEVER
-        return late
+        return Desk(self._namespace, self._instrument, self._exchange, (), self.positions, watches=False)
 
-    def join(self, late: Desk, strategy_id: str, time: int) -> list[Change]:
-        """Take over what is left on a strategy's desk of `late`, at the event time that this desk has come to."""
+    def join(self, late: Desk, time: int) -> list[Change]:
+        """Take over what is left on a desk of `late`, at the event time that this desk has come to."""
         self.changed = True
-        held = late.positions.get(strategy_id)
-        closed = held is None and self.positions.pop(strategy_id, None) is not None
+        gone = self.positions.keys() - late.positions.keys()
+        self.positions = late.positions
+        for strategy_id in (*gone, *self.positions):
+            self._watch(strategy_id)
         for order in late.orders.values():
             self._enter(order)
-        if held is not None:
-            self.positions[strategy_id] = held
-            self._plan_square_off(strategy_id)
-        return self._nothing_left(strategy_id, time) if closed else []
+        return [change for strategy_id in sorted(self._reducing) for change in self._nothing_left(strategy_id, time)]
 
     # What the log says
 
@@ -248,62 +265,77 @@ class Desk:
         """Meet a tick of the instrument. `book` gives the order book of a row, if there is one; `traded` are the shares
         that changed hands since the tick before, None if the source does not say."""
         time = tick.time
-        changes: list[Change] = []
-        if (self._due and self._due[0][0] <= time) or self._square_off <= time:
-            changes = self._pass(time, place)
-        if not self.orders or not self._trading(time):
+        changes = self.pass_time(time, place)
+        if not (self.orders or self._guards) or not self._trading(time):
             return changes
-        arriving = self._arrive(tick, place) if self._awaited and self._awaited[0][0] <= time else []
-        reached = [(self._number[name], name, False) for name in self._at_market]
-        self._reach(reached, tick)
-        reached += [(self._number[name], name, True) for name in self._trigger(tick, arriving, changes)]
+        if self.orders:
+            changes += self._meet_orders(tick, place, book, traded)
+        if self._guards:
+            changes += self._meet_positions(tick, place)
+        return changes
+
+    def _meet_orders(
+        self, tick: Tick, place: Place, book: Callable[[int], Depth | None], traded: int | None
+    ) -> list[Change]:
+        time, changes = tick.time, list[Change]()
+        waiting, orders = self._waiting, self.orders
+        arrived = waiting.arrive(orders, time, (place.offset, tick.row))
+        first = {name for name in arrived if orders[name].state is OrderState.WORKING}
+        for name in waiting.triggered(tick.price):
+            order = orders[name] = advance(orders[name], OrderEvent.TRIGGER)
+            self.changed = True
+            waiting.put_on_market(order)
+            changes.append(Change(order, time, reason=Reason.TRIGGERED))
+            first.add(name)
+        reached = waiting.reached(tick, first)
         if not reached:
             return changes
         depth = book(tick.row)
-        known = dict[str, bool]()
-        for _, name, new in sorted(reached):
-            known[name] = known.get(name, False) or new
-        for name, new in known.items():
-            order = self.orders.get(name)
-            if order is not None:  # else what came before it at this tick has ended it
-                changes += self._match(order, Sight(tick, depth, traded, new), place.ref(tick.row, time))
+        for name in reached:
+            order_now = orders.get(name)
+            if order_now is not None:  # else what came before it at this tick has ended it
+                sight = Sight(tick, depth, traded, name in first)
+                changes += self._match(order_now, sight, place.ref(tick.row, time))
         return changes
 
     def pass_time(self, time: int, place: Place) -> list[Change]:
         """Take note that event time has reached `time`: no tick up to it follows."""
-        if (self._due and self._due[0][0] <= time) or self._square_off <= time:
-            return self._pass(time, place)
-        return []
+        changes: list[Change] = []
+        if self._waiting.due <= time or (self._square_off <= time and not self.frozen):
+            changes += self._pass(time, place)
+        if self._time_exit <= time and not self.frozen and self._trading(time):
+            changes += self._end_positions(time, place)
+        return changes
 
     # Time
 
     def _pass(self, time: int, place: Place) -> list[Change]:
         """What happens by itself up to `time`, in the order of its moments."""
         changes: list[Change] = []
-        while (self._due and self._due[0][0] <= time) or self._square_off <= time:
-            if self._square_off <= (self._due[0][0] if self._due else NEVER):
-                changes += self._close_intraday(time, place)
+        while self._waiting.due <= time or (self._square_off <= time and not self.frozen):
+            if not self.frozen and self._square_off <= self._waiting.due:
+                changes += self._close_intraday(place)
                 continue
-            at, name = self._due.pop(0)
+            at, name = self._waiting.pop_due()
             order = self.orders.get(name)
             if order is None:
                 continue
             if order.cancel_at == at:
                 changes.append(self._end(order, OrderEvent.CANCEL, at, Reason.CANCELLED_BY_STRATEGY))
             elif order.expires_at == at:
-                reason = Reason.TTL_ENDED if order.validity is Validity.TTL else Reason.DAY_ENDED
-                changes.append(self._end(order, OrderEvent.EXPIRE, at, reason))
-            elif order.amendment is not None and order.amendment.at == at:
-                changes.append(self._amend(order, order.amendment))
+                changes.append(self._end(order, OrderEvent.EXPIRE, at, self._why_expired(order, at)))
+            elif order.amendments and order.amendments[0].at == at:
+                changes.append(self._amend(order))
         return changes
 
-    def _amend(self, order: Order, amendment: Amendment) -> Change:
+    def _amend(self, order: Order) -> Change:
+        amendment, *later = order.amendments
         amended = advance(
             order,
             OrderEvent.MODIFY,
             price=amendment.price or order.price,
             trigger=amendment.trigger or order.trigger,
-            amendment=None,
+            amendments=tuple(later),
             queue=None,
             looked=False,
             live_at=max(order.live_at, amendment.at),
@@ -311,30 +343,83 @@ class Desk:
         self._replace(amended)
         return Change(amended, amendment.at, reason=Reason.MODIFIED_BY_STRATEGY)
 
-    def _close_intraday(self, time: int, place: Place) -> list[Change]:
-        """Close what has to be closed before the session ends: entries first, then positions at the market."""
+    def _why_expired(self, order: Order, at: int) -> Reason:
+        session = self._exchange.session(self._instrument, at)
+        if session is None or at == session.closes:
+            return Reason.DAY_ENDED
+        if at == session.square_off and order.product is Product.MIS and not order.reduces:
+            return Reason.SQUARED_OFF
+        return Reason.TTL_ENDED if order.validity is Validity.TTL else Reason.DAY_ENDED
+
+    def _close_intraday(self, place: Place) -> list[Change]:
+        """Close at the market what has to be closed before the session ends.
+
+        An order for it is caused at the moment itself and lives from then plus latency on, whenever the first tick or
+        beat after it comes.
+        """
         at, self._square_off = self._square_off, NEVER
         changes: list[Change] = []
         for strategy_id, position in sorted(self.positions.items()):
-            if self._squaring(strategy_id):
+            if self._is_closing(strategy_id, Role.SQUARE_OFF, Role.FLATTEN):
                 continue
             due = self._square_off_of(position)
             if due > at:
                 self._square_off = min(self._square_off, due)
                 continue
-            changes += [
-                self._end(order, OrderEvent.CANCEL, time, Reason.SQUARED_OFF)
-                for order in list(self.orders.values())
-                if order.strategy_id == strategy_id and not order.reduces
-            ]
-            cause = place.ref(-1, time)
-            moment = f"{at}/{place.offset}{self._signal_id}"
-            order = self._own_order(strategy_id, position, Role.SQUARE_OFF, cause, moment)
-            changes += self._decide(order, time)
+            order = self._own_order(strategy_id, position, Role.SQUARE_OFF, place.ref(-1, at), f"{at}/{place.offset}")
+            changes += self._decide(order, at)
         return changes
 
-    def _squaring(self, strategy_id: str) -> bool:
-        return any(o.role is Role.SQUARE_OFF and o.strategy_id == strategy_id for o in self.orders.values())
+    # Positions that are closed by themselves
+
+    def _meet_positions(self, tick: Tick, place: Place) -> list[Change]:
+        """Close the positions whose protection says so at this price."""
+        changes: list[Change] = []
+        for strategy_id, guard in list(self._guards.items()):
+            best = guard.best
+            reason = guard.see(tick.price)
+            if guard.best != best:
+                position = self.positions[strategy_id]
+                self.positions[strategy_id] = position.model_copy(update={"best": guard.best})
+                self.changed = True
+            if reason is not None and not self.frozen:
+                changes += self._protect(strategy_id, reason, place.ref(tick.row, tick.time))
+        return changes
+
+    def _end_positions(self, time: int, place: Place) -> list[Change]:
+        """Close the positions that were held for as long as their protection allows."""
+        changes: list[Change] = []
+        for strategy_id, guard in list(self._guards.items()):
+            if guard.ends_at is not None and guard.ends_at <= time:
+                changes += self._protect(strategy_id, Reason.TIME_EXIT, place.ref(-1, time))
+        self._time_exit = min((g.ends_at for g in self._guards.values() if g.ends_at is not None), default=NEVER)
+        return changes
+
+    def _protect(self, strategy_id: str, reason: Reason, cause: TickRef) -> list[Change]:
+        del self._guards[strategy_id]
+        moment = f"{reason}/{cause.offset}/{cause.row}"
+        order = self._own_order(strategy_id, self.positions[strategy_id], Role.PROTECTION, cause, moment)
+        return [change._replace(reason=reason) for change in self._decide(order, cause.time)]
+
+    def _watch(self, strategy_id: str) -> None:
+        """Plan what happens to a position by itself, after it or an order that was to close it has changed."""
+        position = self.positions.get(strategy_id)
+        self._guards.pop(strategy_id, None)
+        if position is None or not self._watches:
+            return
+        if not self._is_closing(strategy_id, Role.SQUARE_OFF, Role.FLATTEN):
+            self._square_off = min(self._square_off, self._square_off_of(position))
+        protection = self._protections.get(strategy_id)
+        if protection is None or self._is_closing(strategy_id, Role.PROTECTION, Role.FLATTEN):
+            return
+        average = (position.cost / position.quantity).scaleb(self._instrument.decimals)
+        guard = Guard(protection, long=position.quantity > 0, average=average, since=position.since, best=position.best)
+        self._guards[strategy_id] = guard
+        if guard.ends_at is not None:
+            self._time_exit = min(self._time_exit, guard.ends_at)
+
+    def _is_closing(self, strategy_id: str, *roles: Role) -> bool:
+        return any(strategy_id in self._closing[role] for role in roles)
 
     def _square_off_of(self, position: Position) -> int:
         if position.product is not Product.MIS:
@@ -343,10 +428,6 @@ class Desk:
         if session is None or session.square_off is None:
             return NEVER
         return max(session.square_off, position.since)
-
-    def _plan_square_off(self, strategy_id: str) -> None:
-        if not self._squaring(strategy_id):
-            self._square_off = min(self._square_off, self._square_off_of(self.positions[strategy_id]))
 
     def _trading(self, time: int) -> bool:
         """Whether the market trades continuously at `time`."""
@@ -357,65 +438,6 @@ class Desk:
         return self._open[0] <= time < self._open[1]
 
     # Matching
-
-    def _arrive(self, tick: Tick, place: Place) -> list[str]:
-        """The orders that are on the market from this tick on."""
-        arrived, waiting = list[tuple[int, int, str]](), list[tuple[int, int, str]]()
-        while self._awaited and self._awaited[0][0] <= tick.time:
-            entry = self._awaited.pop(0)
-            cause = self.orders[entry[2]].cause
-            later = (place.offset, tick.row) > (cause.offset, cause.row)
-            (arrived if later else waiting).append(entry)
-        for entry in waiting:
-            insort(self._awaited, entry)
-        for _, number, name in arrived:
-            self._put_on_market(self.orders[name], number)
-        return [name for _, _, name in sorted(arrived, key=lambda entry: entry[1])]
-
-    def _put_on_market(self, order: Order, number: int) -> None:
-        scale = self._instrument.decimals
-        if order.state is OrderState.TRIGGER_PENDING:
-            assert order.trigger is not None
-            units = int(order.trigger.scaleb(scale))
-            if order.side is Side.BUY:
-                insort(self._rising, (units, number, order.order_id))
-            else:
-                insort(self._falling, (-units, number, order.order_id))
-        elif order.price is None:
-            self._at_market[order.order_id] = None
-        else:
-            units = int(order.price.scaleb(scale))
-            if order.side is Side.BUY:
-                insort(self._buys, (-units, number, order.order_id))
-            else:
-                insort(self._sells, (units, number, order.order_id))
-
-    def _reach(self, reached: list[tuple[int, str, bool]], tick: Tick) -> None:
-        """Add the limit orders whose price the tick reaches."""
-        low = tick.price if tick.ask is None else min(tick.price, tick.ask)
-        for units, number, name in self._buys:
-            if -units < low:
-                break
-            reached.append((number, name, False))
-        high = tick.price if tick.bid is None else max(tick.price, tick.bid)
-        for units, number, name in self._sells:
-            if units > high:
-                break
-            reached.append((number, name, False))
-
-    def _trigger(self, tick: Tick, arriving: list[str], changes: list[Change]) -> list[str]:
-        """The orders that look at the market for the first time: those that arrive, and stops that are triggered."""
-        first = [name for name in arriving if self.orders[name].state is OrderState.WORKING]
-        for stops, price in ((self._rising, tick.price), (self._falling, -tick.price)):
-            while stops and stops[0][0] <= price:
-                _, number, name = stops.pop(0)
-                order = advance(self.orders[name], OrderEvent.TRIGGER)
-                self.orders[name] = order
-                self.changed = True
-                self._put_on_market(order, number)
-                changes.append(Change(order, tick.time, reason=Reason.TRIGGERED))
-                first.append(name)
-        return first
 
     def _match(self, order: Order, sight: Sight, ref: TickRef) -> list[Change]:
         if order.reduces and not self._closable(order):
@@ -469,25 +491,41 @@ class Desk:
             self._leave(filled)
         else:
             self._replace(filled)
-        self._move(filled, fill)
+        closed = self._move(filled, fill)
         changes = [Change(filled, fill.time, fill)]
         if not filled.reduces:
             changes += self._grow_legs(filled, fill)
         elif filled.parent is not None:
             changes += self._shrink_sibling(filled, fill)
-        if fill.strategy_id not in self.positions:
+        if closed:
             changes += self._nothing_left(fill.strategy_id, fill.time)
         return changes
 
-    def _move(self, order: Order, fill: Fill) -> None:
+    def _move(self, order: Order, fill: Fill) -> bool:
+        """Move the position by a fill; True if that closed it, be it that one on the other side begins."""
         before = self.positions.get(fill.strategy_id)
         quantity = (before.quantity if before else 0) + order.signed * fill.quantity
         if not quantity:
             self.positions.pop(fill.strategy_id, None)
-            return
-        since = before.since if before and before.quantity * quantity > 0 else fill.time
-        self.positions[fill.strategy_id] = Position(quantity=quantity, product=fill.product, since=since)
-        self._plan_square_off(fill.strategy_id)
+            self._watch(fill.strategy_id)
+            return True
+        if before is not None and before.quantity * quantity > 0:
+            grown = quantity - before.quantity
+            cost = before.cost + (
+                grown * fill.price if grown * quantity > 0 else -portion(before.cost, -grown, before.quantity)
+            )
+            update = {"quantity": quantity, "product": fill.product, "cost": cost}
+            self.positions[fill.strategy_id] = before.model_copy(update=update)
+        else:
+            self.positions[fill.strategy_id] = Position(
+                quantity=quantity,
+                product=fill.product,
+                since=fill.time,
+                cost=quantity * fill.price,
+                best=int(fill.price.scaleb(self._instrument.decimals)),
+            )
+        self._watch(fill.strategy_id)
+        return before is not None and before.quantity * quantity < 0
 
     def _closable(self, order: Order) -> int:
         """How much of an order which only reduces can still do so."""
@@ -495,10 +533,11 @@ class Desk:
         return max(-position.quantity * order.signed, 0) if position else 0
 
     def _nothing_left(self, strategy_id: str, time: int) -> list[Change]:
+        """End a strategy's orders that could only close what it no longer holds."""
         return [
-            self._end(order, OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
-            for order in list(self.orders.values())
-            if order.reduces and order.strategy_id == strategy_id
+            self._end(self.orders[name], OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
+            for name in list(self._reducing.get(strategy_id, ()))
+            if not self._closable(self.orders[name])
         ]
 
     # Brackets
@@ -519,7 +558,8 @@ class Desk:
         return changes
 
     def _leg(self, parent: str, role: Role) -> Order | None:
-        return next((order for order in self.orders.values() if order.parent == parent and order.role is role), None)
+        name = self._legs.get((parent, role))
+        return self.orders[name] if name is not None else None
 
     def _new_leg(self, entry: Order, role: Role, price: Decimal, fill: Fill) -> list[Change]:
         takes_profit = role is Role.TARGET
@@ -590,6 +630,8 @@ class Desk:
         session = self._exchange.session(self._instrument, order.live_at)
         if session is None or not session.opens <= order.live_at < session.closes:
             return Reason.MARKET_CLOSED
+        if order.expires_at is not None and order.expires_at <= order.live_at:
+            return Reason.MARKET_CLOSED
         lower, upper = self._instrument.lower_circuit, self._instrument.upper_circuit
         for price in (order.price, order.trigger):
             if price is not None and ((lower and price < lower) or (upper and price > upper)):
@@ -604,54 +646,40 @@ class Desk:
         ]
 
     def _enter(self, order: Order) -> None:
-        self._count += 1
         self.orders[order.order_id] = order
-        self._number[order.order_id] = self._count
-        if order.looked:
-            self._put_on_market(order, self._count)
-        else:
-            insort(self._awaited, (order.live_at, self._count, order.order_id))
-        self._plan(order)
-
-    def _plan(self, order: Order) -> None:
-        for at in (order.cancel_at, order.expires_at, order.amendment.at if order.amendment else None):
-            if at is not None and (at, order.order_id) not in self._due:
-                insort(self._due, (at, order.order_id))
+        if order.reduces:
+            self._reducing.setdefault(order.strategy_id, {})[order.order_id] = None
+        if order.parent is not None:
+            self._legs[order.parent, order.role] = order.order_id
+        if order.role in _OWN:
+            self._closing[order.role].add(order.strategy_id)
+        self._waiting.enter(order)
 
     def _replace(self, order: Order) -> None:
         """Put an order's new form in the place of the old one, and into the lists where that belongs."""
         self.changed = True
         before, self.orders[order.order_id] = self.orders[order.order_id], order
-        placed = [(one.price, one.trigger, one.live_at, one.looked) for one in (before, order)]
-        if placed[0] != placed[1]:
-            self._unlist(before)
-            insort(self._awaited, (order.live_at, self._number[order.order_id], order.order_id))
-        self._plan(order)
+        self._waiting.replace(before, order)
 
     def _end(self, order: Order, event: OrderEvent, time: int, reason: Reason) -> Change:
         ended = advance(order, event)
         self._leave(ended)
+        held = self.positions.get(order.strategy_id)
+        if order.role in _OWN and held is not None:
+            if order.role is Role.SQUARE_OFF:
+                self.positions[order.strategy_id] = held.model_copy(update={"since": time + 1})
+            self._watch(order.strategy_id)
         return Change(ended, time, reason=reason)
 
     def _leave(self, order: Order) -> None:
         self.changed = True
-        self._unlist(self.orders.pop(order.order_id))
-        del self._number[order.order_id]
-        if order.role is Role.SQUARE_OFF and order.strategy_id in self.positions:
-            self._plan_square_off(order.strategy_id)
-
-    def _unlist(self, order: Order) -> None:
-        name, number, scale = order.order_id, self._number[order.order_id], self._instrument.decimals
-        self._at_market.pop(name, None)
-        places: list[tuple[list[tuple[int, int, str]], int]] = [(self._awaited, order.live_at)]
-        if order.price is not None:
-            units = int(order.price.scaleb(scale))
-            places.append((self._buys, -units) if order.side is Side.BUY else (self._sells, units))
-        if order.trigger is not None:
-            units = int(order.trigger.scaleb(scale))
-            places.append((self._rising, units) if order.side is Side.BUY else (self._falling, -units))
-        for entries, key in places:
-            entry = (key, number, name)
-            found = bisect_left(entries, entry)
-            if found < len(entries) and entries[found] == entry:
-                del entries[found]
+        self._waiting.leave(self.orders.pop(order.order_id))
+        if order.reduces:
+            kept = self._reducing[order.strategy_id]
+            del kept[order.order_id]
+            if not kept:
+                del self._reducing[order.strategy_id]
+        if order.parent is not None:
+            del self._legs[order.parent, order.role]
+        if order.role in _OWN:
+            self._closing[order.role].discard(order.strategy_id)

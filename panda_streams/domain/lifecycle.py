@@ -36,8 +36,11 @@ class OrderEvent(StrEnum):
     COMPLETE = "COMPLETE"
     """The last of it was traded."""
     CANCEL = "CANCEL"
+    """It was taken away before it was done."""
     EXPIRE = "EXPIRE"
+    """Its time was over before it was done."""
     REJECT = "REJECT"
+    """It was refused before it could trade."""
 
 
 _E, _S = OrderEvent, OrderState

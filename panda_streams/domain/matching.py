@@ -150,9 +150,14 @@ class PaperMarket:
         return min(order.remaining, lots * instrument.lot)
 
     def _slipped(self, price: Decimal, instrument: Instrument, *, buying: bool) -> Decimal:
+        """The last price after slippage, on a step of the price, above zero and inside of today's band."""
         slipped = price * (1 + self.slippage if buying else 1 - self.slippage)
         steps = (slipped / instrument.tick_size).to_integral_value(ROUND_CEILING if buying else ROUND_FLOOR)
-        return steps * instrument.tick_size
+        slipped = max(steps, Decimal(1)) * instrument.tick_size
+        lower, upper = instrument.lower_circuit, instrument.upper_circuit
+        if buying:
+            return slipped if upper is None else min(slipped, max(upper, price))
+        return slipped if lower is None else max(slipped, min(lower, price))
 
     def _ahead(self, order: Order, instrument: Instrument, sight: Sight) -> int | None:
         """Shares that the book shows at the order's limit as it arrives; None where there is no book."""
@@ -170,7 +175,8 @@ class PaperMarket:
 def draw(*parts: str) -> float:
     """A number in [0, 1) that the parts decide, on every machine."""
     digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest) / 2.0**64
+    # As many bits as a float holds: with more of them the highest would be rounded to 1.
+    return (int.from_bytes(digest) >> 11) / 2.0**53
 
 
 def _asks(sight: Sight) -> tuple[DepthLevel, ...]:

@@ -32,8 +32,12 @@ class Role(StrEnum):
     """The leg of a bracket that takes the profit."""
     STOP = "STOP"
     """The leg of a bracket that limits the loss."""
+    PROTECTION = "PROTECTION"
+    """Closes a position for one of the reasons that the strategy's configuration at the account names."""
     SQUARE_OFF = "SQUARE_OFF"
     """Closes an intraday position before the session ends."""
+    FLATTEN = "FLATTEN"
+    """Closes a position because an operator closes them all."""
     SETTLEMENT = "SETTLEMENT"
     """Closes a position in a derivative at its expiry, without the market."""
 
@@ -52,8 +56,11 @@ class OrderState(StrEnum):
     WORKING = "WORKING"
     """On the market, perhaps filled in part."""
     FILLED = "FILLED"
+    """All of it was traded."""
     CANCELLED = "CANCELLED"
+    """Taken away before it was done, at the wish of strategy, arm or operator."""
     EXPIRED = "EXPIRED"
+    """Its time was over before it was done."""
     REJECTED = "REJECTED"
     """Refused by exchange, broker or arm before it could trade."""
     ABSENT = "ABSENT"
@@ -73,29 +80,45 @@ class Reason(StrEnum):
     """Why an order changed, where the state alone does not say."""
 
     CANCELLED_BY_STRATEGY = "CANCELLED_BY_STRATEGY"
+    """A CANCEL of its strategy acted."""
     MODIFIED_BY_STRATEGY = "MODIFIED_BY_STRATEGY"
+    """A MODIFY of its strategy acted: it looks at the market anew."""
     TRIGGERED = "TRIGGERED"
+    """Its trigger price was traded."""
     ENTRY_FILLED = "ENTRY_FILLED"
     """A leg of a bracket has grown with its entry."""
     OTHER_LEG_FILLED = "OTHER_LEG_FILLED"
     """A leg of a bracket has shrunk, or ended, with what its other leg was filled."""
     POSITION_CLOSED = "POSITION_CLOSED"
     """Nothing is left that an order which only reduces could close."""
+    STOP_LOSS = "STOP_LOSS"
+    """The price has moved against the position by as much as its protection allows."""
+    TRAILING_STOP = "TRAILING_STOP"
+    """The price has come back from its best by as much as the position's protection allows."""
+    TAKE_PROFIT = "TAKE_PROFIT"
+    """The price has moved with the position by as much as its protection asks for."""
+    TIME_EXIT = "TIME_EXIT"
+    """The position was held for as long as its protection allows."""
     SQUARED_OFF = "SQUARED_OFF"
-    """An entry was working when its intraday position had to be closed."""
+    """An intraday entry was still working when intraday positions had to be closed."""
     DAY_ENDED = "DAY_ENDED"
+    """No such order may work any longer that day: its market has closed, or intraday positions are squared off."""
     TTL_ENDED = "TTL_ENDED"
+    """The minutes that its strategy gave it are over."""
     IOC_REMAINDER = "IOC_REMAINDER"
     """What an order for one look at the market did not get at that look."""
     END_OF_DATA = "END_OF_DATA"
     """The recording or the simulation has ended."""
     TICKS_GONE = "TICKS_GONE"
     """The ticks after its cause were no longer kept when the arm first looked at its shard."""
+    FLATTENED = "FLATTENED"
+    """An operator has ended all orders."""
     CONTRACT_EXPIRED = "CONTRACT_EXPIRED"
+    """The future or option has expired."""
     CORPORATE_ACTION = "CORPORATE_ACTION"
     """A split or bonus: the exchange takes all orders on the old share away."""
     MARKET_CLOSED = "MARKET_CLOSED"
-    """It would have reached the exchange outside of continuous trading."""
+    """It would have reached the exchange outside of continuous trading, or as an intraday entry after square-off."""
     INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
     """The arm does not know the instrument, or it cannot be traded."""
     CIRCUIT_LIMIT = "CIRCUIT_LIMIT"
@@ -108,12 +131,14 @@ class Ticket(Value):
     """One order as risk allows it: what it is for, how much, and how the position is held."""
 
     order_id: str
+    """The order's identity, derived from signal, role and number."""
     role: Role
     """ENTRY or EXIT."""
     side: Side
     quantity: int
     """Shares, or units of a derivative's underlying: at most the exchange's freeze quantity."""
     product: Product
+    """How the position is held."""
 
 
 class Amendment(Value):
@@ -163,7 +188,8 @@ class Order(Value):
     """True once it has looked at the market: what crosses it at the first look is taken, afterwards it waits."""
     queue: int | None = None
     """Shares before it at its limit price, where the order book showed them when it arrived."""
-    amendment: Amendment | None = None
+    amendments: tuple[Amendment, ...] = ()
+    """Changes of its prices that were asked for and have not acted yet, the first one first."""
     cancel_at: int | None = None
     """Event time at which a cancellation that was asked for acts."""
 
@@ -198,7 +224,7 @@ class Fill(Value):
     side: Side
     """BUY or SELL."""
     role: Role
-    """What the order was for: ENTRY, EXIT, TARGET, STOP, SQUARE_OFF or SETTLEMENT."""
+    """What the order was for: ENTRY, EXIT, TARGET, STOP, PROTECTION, SQUARE_OFF, FLATTEN or SETTLEMENT."""
     product: Product
     """How the position is held."""
     quantity: int

@@ -38,8 +38,12 @@ class Intent(StrEnum):
 
 
 class OrderType(StrEnum):
+    """How an order meets the market."""
+
     MARKET = "MARKET"
+    """At once, at what there is."""
     LIMIT = "LIMIT"
+    """At its limit or better; what does not trade at once waits in the book."""
     SL = "SL"
     """A limit order that waits for a trigger price."""
     SL_M = "SL-M"

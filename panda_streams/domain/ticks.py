@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from panda_streams.domain.values import Value
 
-__all__ = ["Depth", "DepthLevel", "Int64", "Tick", "TickRef", "price_of"]
+__all__ = ["Depth", "DepthLevel", "Int64", "Tick", "TickRef", "price_of", "traded_since"]
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """An integer that every reader of JSON can hold; one of a thousand digits would overflow a strategy's floats."""
@@ -73,3 +73,17 @@ class TickRef(Value):
 def price_of(units: int, decimals: int) -> Decimal:
     """Turn smallest price units into a price: `price_of(157370, 2)` is 1573.70."""
     return Decimal(units).scaleb(-decimals)
+
+
+def traded_since(before: int | None, now: int | None) -> int | None:
+    """Shares that changed hands between two ticks of an instrument, by the volume of the day that each shows.
+
+    None if the later one does not show it. If the earlier one does not, none are counted: how many of them were traded
+    before it is not known.
+    """
+    if now is None:
+        return None
+    if before is None:
+        return 0
+    # The count starts again with each day.
+    return now - before if now >= before else now

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
 from panda_streams.domain import settlement
 from panda_streams.domain.bookings import Booking, BookingKind
@@ -15,7 +18,20 @@ from panda_streams.domain.settlement import Holdings
 from panda_streams.domain.signals import Side
 from panda_streams.domain.values import Value
 
-__all__ = ["Account", "Book", "Reservation", "book_booking", "carried", "margin", "order_changed", "reserve"]
+__all__ = [
+    "Account",
+    "Book",
+    "Reservation",
+    "Scope",
+    "Worth",
+    "book_booking",
+    "carried",
+    "largest_order",
+    "margin",
+    "order_changed",
+    "reserve",
+    "worth",
+]
 
 ZERO = Decimal(0)
 
@@ -35,6 +51,8 @@ class Reservation(Value):
     """Cash held back for each share; 0 for an order that closes a position."""
     closes: bool
     """True for an exit: it holds back shares."""
+    price: Decimal
+    """Price of a share that it was judged at; 0 for an exit without a quote."""
 
 
 class Book(Value):
@@ -55,6 +73,18 @@ class Book(Value):
     """Shares held for delivery, by instrument: which of them are settled."""
 
 
+class Scope(NamedTuple):
+    """What a sum is over: the account, a strategy, or an instrument."""
+
+    level: str
+    """Its name, as in limits.py."""
+    strategy_id: str | None = None
+    instrument: str | None = None
+
+    def covers(self, strategy_id: str, instrument: str) -> bool:
+        return self.strategy_id in (None, strategy_id) and self.instrument in (None, instrument)
+
+
 class Account(Value):
     """The state of one broker account: everything that a limit depends on."""
 
@@ -62,6 +92,8 @@ class Account(Value):
     """By strategy_id; opened with the configured capital at the strategy's first signal."""
     reservations: dict[str, Reservation] = {}  # noqa: RUF012
     """By order_id."""
+    prices: dict[str, Decimal] = {}  # noqa: RUF012
+    """Last price of what is held, as execution has said it: at each beat, and with each fill."""
     tallies: dict[str, Tally] = {}  # noqa: RUF012
     """What was traded, by trading date, for the contract notes that are still to be posted."""
 
@@ -88,6 +120,78 @@ class Account(Value):
             if (reservation.strategy_id, reservation.instrument, reservation.side, reservation.closes) == asked
         )
 
+    def working(self, scope: Scope) -> int:
+        """Orders in flight."""
+        return sum(1 for order in self.reservations.values() if scope.covers(order.strategy_id, order.instrument))
+
+    def shares(self, scope: Scope, instrument: str, side: Side) -> int:
+        """Shares of an instrument that are held on a side, less those on the other, and that orders may still open."""
+        held = sum(
+            book.positions.get(instrument, 0) for who, book in self.books.items() if scope.covers(who, instrument)
+        )
+        opening = sum(
+            order.quantity
+            for order in self.reservations.values()
+            if (order.instrument, order.side, order.closes) == (instrument, side, False)
+            and scope.covers(order.strategy_id, instrument)
+        )
+        return (held if side is Side.BUY else -held) + opening
+
+    def exposure(self, scope: Scope) -> tuple[Decimal, Decimal]:
+        """What is long and what is short at the last prices, with orders in flight that open."""
+        long, short = ZERO, ZERO
+        for name, book in self.books.items():
+            if scope.strategy_id not in (None, name):
+                continue
+            if scope.instrument is None:
+                value = worth(book, self.prices)
+                long, short = long + value.long, short + value.short
+            elif shares := book.positions.get(scope.instrument, 0):
+                at = shares * self.prices.get(scope.instrument, ZERO)
+                long, short = (long + at, short) if shares > 0 else (long, short - at)
+        for order in self.reservations.values():
+            if not order.closes and scope.covers(order.strategy_id, order.instrument):
+                at = order.quantity * order.price
+                long, short = (long + at, short) if order.side is Side.BUY else (long, short + at)
+        return long, short
+
+
+class Worth(NamedTuple):
+    """What a book is worth at some prices."""
+
+    equity: Decimal
+    """Cash and positions; of a future its profit. What has no price yet counts as nothing."""
+    long: Decimal
+    short: Decimal
+
+
+_known: OrderedDict[int, tuple[Book, Mapping[str, Decimal], Worth]] = OrderedDict()
+_KNOWN = 1024
+
+
+def worth(book: Book, prices: Mapping[str, Decimal]) -> Worth:
+    """Value a book. Neither is ever changed, so a book is valued once at the same prices: thousands of positions are
+    looked at for each signal."""
+    known = _known.get(id(book))
+    if known is not None and known[0] is book and known[1] is prices:
+        return known[2]
+    equity, long, short = book.cash, ZERO, ZERO
+    for name, shares in book.positions.items():
+        price = prices.get(name)
+        if price is None:
+            continue
+        value = shares * price
+        equity += value - book.costs.get(name, ZERO)
+        if shares > 0:
+            long += value
+        else:
+            short -= value
+    found = Worth(equity, long, short)
+    _known[id(book)] = book, prices, found
+    if len(_known) > _KNOWN:
+        _known.popitem(last=False)
+    return found
+
 
 def carried(product: Product, instrument: Instrument) -> Product:
     """The product under which an account's product holds an instrument: what is carried overnight is CNC for shares
@@ -95,6 +199,12 @@ def carried(product: Product, instrument: Instrument) -> Product:
     if product is Product.MIS:
         return Product.MIS
     return Product.NRML if instrument.derivative else Product.CNC
+
+
+def largest_order(instrument: Instrument) -> int | None:
+    """The most that the exchange takes in one order, in whole lots; None where no freeze quantity is known."""
+    freeze = instrument.freeze_quantity
+    return None if freeze is None else freeze // instrument.lot * instrument.lot
 
 
 def margin(instrument: Instrument, side: Side, price: Decimal) -> Decimal:
@@ -130,7 +240,7 @@ def order_changed(
 
     The caller drops repeats. An order that the arm has decided by itself held nothing back.
     """
-    books = account.books
+    books, prices = account.books, account.prices
     reservations = dict(account.reservations)
     if fill is not None:
         # A fill without a book cannot be: an order was reserved under it. KeyError is a broken invariant.
@@ -138,9 +248,10 @@ def order_changed(
         if order_id in reservations:
             left = reservations[order_id].quantity - fill.quantity
             reservations[order_id] = reservations[order_id].model_copy(update={"quantity": max(left, 0)})
+        prices = {**account.prices, fill.instrument: fill.price}
     if state.terminal:
         reservations.pop(order_id, None)
-    return account.model_copy(update={"books": books, "reservations": reservations})
+    return account.model_copy(update={"books": books, "reservations": reservations, "prices": prices})
 
 
 def _filled(book: Book, fill: Fill, instrument: Instrument | None) -> Book:

@@ -41,8 +41,13 @@ class Scripted(EverySecond):
     def step(self, state: Mapping[str, int], tick: Tick) -> tuple[Mapping[str, int], tuple[Decision, ...]]:
         wants = self.config.params["script"].get(tick.row, ())
         return state, tuple(
-            Decision(instrument=name, side=Side.BUY if intent == "ENTRY" else Side.SELL, intent=Intent(intent))
-            for name, intent in wants
+            Decision(
+                instrument=name,
+                side=Side.SELL if intent == "EXIT" else Side.BUY,
+                intent=Intent(intent),
+                size=Decimal(size[0] if size else 1),
+            )
+            for name, intent, *size in wants
         )
 
 
@@ -148,6 +153,27 @@ def test_an_exit_that_is_said_again_is_for_the_same() -> None:
         tick(world, offset, 15_700)
 
     assert said(world)[1:] == [(1, "EXIT", ATM_15_700), (2, "EXIT", ATM_15_700)]
+
+
+def test_a_target_keeps_to_what_was_entered_until_it_is_flat() -> None:
+    flat = ("CALL", "TARGET", 0)
+    world = brain({0: [("CALL", "TARGET", 1)], 1: [("CALL", "TARGET", 2)], 2: [flat], 3: [("CALL", "TARGET", 1)]})
+
+    for offset, price in enumerate((15_700, 15_800, 15_800, 15_800)):
+        tick(world, offset, price)
+
+    assert [instrument for _, _, instrument in said(world)] == [ATM_15_700] * 3 + ["NFO:NIFTY5021061015800CE"]
+
+
+@pytest.mark.parametrize("intent", ["MODIFY", "CANCEL"])
+def test_orders_are_changed_where_they_were_entered_and_nothing_is_closed_by_it(intent: str) -> None:
+    world = brain({0: [ENTRY], 1: [("CALL", intent)], 2: [ENTRY], 3: [EXIT]})
+
+    for offset, price in enumerate((15_700, 15_800, 15_800, 15_600)):
+        tick(world, offset, price)
+
+    about = [(cause, instrument) for cause, _, instrument in said(world) if cause in (1, 3)]
+    assert about == [(1, ATM_15_700), (3, ATM_15_700), (3, "NFO:NIFTY5021061015800CE")]
 
 
 def test_what_has_expired_is_not_exited() -> None:

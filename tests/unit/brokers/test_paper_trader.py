@@ -1,126 +1,137 @@
-"""The paper trader: fills whole at the best information that the tick has, never better than the market."""
+"""The paper trader: the paper market with Zerodha's charges, the Indian calendar and the settings of its arm."""
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from panda_streams.brokers.paper import PaperTrader
-from panda_streams.domain.instruments import Instrument, InstrumentKind
-from panda_streams.domain.orders import Order
+from panda_streams.domain.calendar import Calendar
+from panda_streams.domain.charges import exercise_charges, fill_charges
+from panda_streams.domain.contract_note import Tally, add, add_exercise
+from panda_streams.domain.instruments import Instrument, InstrumentKind, Right
+from panda_streams.domain.matching import PaperMarket, QueueModel, Sight, Trade
+from panda_streams.domain.orders import Fill, Product, Role
 from panda_streams.domain.signals import Side
-from panda_streams.domain.ticks import Depth, DepthLevel, Tick, TickRef
 from panda_streams.settings import Settings
+from tests.unit.builders import T0, a_fill, a_tick
+from tests.unit.domain.desks import CLOSE, SHARE, SQUARE_OFF, a_venue, an_order
 
-_INFY = Instrument(exchange="NSE", symbol="INFY", kind=InstrumentKind.EQUITY)
-_TRADER = PaperTrader(latency_ms=500, slippage=Decimal("0.0001"), charge_rate=Decimal("0.0005"))
+ON = date(2021, 6, 8)
+ZERO = Decimal(0)
+EXPIRY = date(2021, 6, 24)
+CALL = Instrument(
+    exchange="NFO",
+    symbol="INFY21JUN1400CE",
+    kind=InstrumentKind.OPTION,
+    underlying="NSE:INFY",
+    expiry=EXPIRY,
+    strike=Decimal(1400),
+    right=Right.CALL,
+)
+PUT = replace(CALL, symbol="INFY21JUN1400PE", right=Right.PUT)
+FUTURE = Instrument(
+    exchange="NFO", symbol="INFY21JUNFUT", kind=InstrumentKind.FUTURE, underlying="NSE:INFY", expiry=EXPIRY
+)
+TRADER = a_venue()
 
-sides = st.sampled_from(Side)
-quantities = st.integers(1, 10_000)
-prices = st.integers(1, 10_000_000)
+
+def settled(side: Side, price: str, charges: dict[str, Decimal] | None = None) -> Fill:
+    fill = a_fill(side, 10, price, product=Product.NRML)
+    return fill.model_copy(update={"role": Role.SETTLEMENT, "charges": charges or {}})
 
 
-def order(side: Side, quantity: int) -> Order:
-    return Order(
-        order_id="o",
-        signal_id="s",
-        strategy_id="S",
-        instrument=_INFY.id,
-        side=side,
-        quantity=quantity,
-        cause=TickRef(source="s", run="r", row=0, shard=0, offset=0, time=1000),
-        live_at=1500,
+def test_an_order_is_matched_and_delayed_as_its_market_does() -> None:
+    sight, order = Sight(a_tick(10_000), None, None, True), an_order()
+
+    assert TRADER.match(order, SHARE, sight) == TRADER.market.match(order, SHARE, sight)
+    assert a_venue(latency_ms=250).latency("any") == 250
+
+
+def test_a_trade_is_charged_what_zerodha_charges() -> None:
+    charges = TRADER.charges(an_order(), SHARE, Trade(10, Decimal(1400)), ON)
+
+    assert charges == fill_charges(SHARE, Product.MIS, Side.BUY, 10, Decimal(1400), ON, ZERO)
+    assert charges
+
+
+@given(st.lists(st.tuples(st.integers(1, 5_000), st.integers(100, 500_000)), min_size=1, max_size=6))
+def test_the_brokerage_of_an_order_is_that_of_its_whole_turnover(parts: list[tuple[int, int]]) -> None:
+    turnover = brokerage = ZERO
+    for quantity, paise in parts:
+        trade = Trade(quantity, Decimal(paise) / 100)
+        charges = TRADER.charges(an_order(turnover=turnover), SHARE, trade, ON)
+        brokerage += charges.get("brokerage", ZERO)
+        turnover += trade.quantity * trade.price
+
+    assert brokerage == min(turnover * Decimal("0.0003"), Decimal(20))
+
+
+@pytest.mark.parametrize(("option", "underlying"), [(CALL, "1412.50"), (PUT, "1387.50")])
+def test_the_holder_of_an_option_in_the_money_pays_for_its_exercise(option: Instrument, underlying: str) -> None:
+    order = an_order(Side.SELL, role=Role.SETTLEMENT, product=Product.NRML)
+
+    charges = TRADER.charges(order, option, Trade(10, Decimal("12.50")), ON)
+
+    assert charges == exercise_charges(option, 10, Decimal(underlying), ON)
+    assert charges
+
+
+@pytest.mark.parametrize(
+    ("side", "instrument", "price"),
+    [(Side.BUY, CALL, "12.50"), (Side.SELL, CALL, "0"), (Side.SELL, FUTURE, "1400")],
+)
+def test_no_other_settlement_costs_anything(side: Side, instrument: Instrument, price: str) -> None:
+    order = an_order(side, role=Role.SETTLEMENT, product=Product.NRML)
+
+    assert TRADER.charges(order, instrument, Trade(10, Decimal(price)), ON) == {}
+
+
+def test_a_fill_is_counted_for_the_contract_note_of_its_day() -> None:
+    fill = a_fill(Side.SELL, 10, "1400", charges="4.20", product=Product.CNC)
+
+    counted = TRADER.counted(Tally(), fill, SHARE)
+
+    expected = add(Tally(), "Momentum", SHARE, Product.CNC, Side.SELL, 10, Decimal(1400), fill.charges)
+    assert counted == expected
+    assert sum(TRADER.contract_note(counted, ON)["Momentum"].values()) > 0
+
+
+def test_an_exercise_is_counted_and_a_settlement_without_charges_is_not() -> None:
+    charges = {"stt": Decimal("0.16")}
+
+    counted = TRADER.counted(Tally(), settled(Side.SELL, "12.50", charges), CALL)
+
+    assert counted == add_exercise(Tally(), "Momentum", CALL, 10, Decimal("1412.50"), charges)
+    assert TRADER.counted(counted, settled(Side.BUY, "0"), CALL) is counted
+
+
+def test_a_session_is_that_of_the_instrument_s_market() -> None:
+    session = TRADER.session(SHARE, T0)
+
+    assert session is not None
+    assert (session.opens, session.square_off, session.closes) == (T0, T0 + SQUARE_OFF, T0 + CLOSE)
+    assert TRADER.session(SHARE, T0 - 2 * 86_400_000) is None
+
+
+def test_the_settings_make_the_market() -> None:
+    settings = Settings.model_validate(
+        {
+            "PANDA_PAPER_LATENCY_MS": 250,
+            "PANDA_PAPER_LATENCY_SPREAD_MS": 40,
+            "PANDA_PAPER_SLIPPAGE": "0.001",
+            "PANDA_PAPER_PARTICIPATION": "0.1",
+            "PANDA_PAPER_QUEUE": "touch",
+        }
     )
+    calendar = Calendar.simulated()
 
+    trader = PaperTrader.from_settings(settings, calendar)
 
-def tick(price: int, bid: int | None = None, ask: int | None = None) -> Tick:
-    return Tick(_INFY.id, price, None, None, bid, ask, 1500, 1)
-
-
-@st.composite
-def depths(draw) -> Depth:
-    """A book of one to five levels a side, best first, whose last level may hold any quantity."""
-    middle = draw(st.integers(1000, 1_000_000))
-    asks, bids = (sorted(draw(st.sets(st.integers(1, 999), min_size=1, max_size=5))) for _ in range(2))
-    shares = st.integers(0, 5000)
-    return Depth(
-        tuple(DepthLevel(middle - step, draw(shares)) for step in bids),
-        tuple(DepthLevel(middle + step, draw(shares)) for step in asks),
-    )
-
-
-def test_a_book_is_walked_level_by_level():
-    depth = Depth((DepthLevel(9990, 5),), (DepthLevel(10000, 10), DepthLevel(10010, 20), DepthLevel(10030, 500)))
-
-    trades = _TRADER.match(order(Side.BUY, 45), _INFY, tick(9995), depth)
-
-    assert [(trade.quantity, trade.price) for trade in trades] == [
-        (10, Decimal("100.00")),
-        (20, Decimal("100.10")),
-        (15, Decimal("100.30")),
-    ]
-
-
-@given(depths(), sides, quantities)
-def test_an_order_is_filled_whole_and_never_better_than_the_best_level(depth, side, quantity):
-    trades = _TRADER.match(order(side, quantity), _INFY, tick(1), depth)
-
-    assert sum(trade.quantity for trade in trades) == quantity
-    assert all(trade.quantity > 0 for trade in trades)
-    walked = [trade.price if side is Side.BUY else -trade.price for trade in trades]
-    best = Decimal(depth.asks[0].price if side is Side.BUY else -depth.bids[0].price) / 100
-    assert walked == sorted(walked)
-    assert walked[0] >= best
-
-
-@given(depths(), sides, quantities)
-def test_no_level_but_the_last_gives_more_than_it_has(depth, side, quantity):
-    levels = depth.asks if side is Side.BUY else depth.bids
-    trades = _TRADER.match(order(side, quantity), _INFY, tick(1), depth)
-
-    held = {Decimal(level.price) / 100: level.quantity for level in levels[:-1]}
-    assert all(trade.quantity <= held.get(trade.price, quantity) for trade in trades)
-
-
-@given(prices, sides, quantities)
-def test_without_depth_the_best_bid_or_ask_is_taken(price, side, quantity):
-    [trade] = _TRADER.match(order(side, quantity), _INFY, tick(price, bid=price - 1, ask=price + 1), None)
-
-    assert trade.quantity == quantity
-    assert trade.price == Decimal(price + 1 if side is Side.BUY else price - 1) / 100
-
-
-@given(prices, sides, quantities)
-def test_the_last_price_alone_slips_against_the_order_to_a_whole_tick(price, side, quantity):
-    [trade] = _TRADER.match(order(side, quantity), _INFY, tick(price), None)
-
-    last = Decimal(price) / 100
-    slip = trade.price - last if side is Side.BUY else last - trade.price
-    assert last * _TRADER.slippage <= slip < last * _TRADER.slippage + _INFY.tick_size
-    assert trade.price % _INFY.tick_size == 0
-
-
-@given(depths() | st.none(), prices, sides, quantities)
-def test_charges_are_the_rate_times_the_turnover_to_the_last_digit(depth, price, side, quantity):
-    trades = _TRADER.match(order(side, quantity), _INFY, tick(price), depth)
-
-    charges = sum((trade.charges for trade in trades), Decimal(0))
-    assert charges == sum(trade.price * trade.quantity for trade in trades) * Decimal("0.0005")
-
-
-def test_an_empty_side_of_the_book_falls_back_to_the_last_price():
-    depth = Depth(bids=(DepthLevel(9990, 5),), asks=())
-
-    [trade] = _TRADER.match(order(Side.BUY, 5), _INFY, tick(10000), depth)
-
-    assert trade.price == Decimal("100.05")
-
-
-def test_the_settings_make_the_trader():
-    settings = Settings.model_validate({"PANDA_PAPER_LATENCY_MS": 250, "PANDA_PAPER_CHARGE_RATE": "0.001"})
-
-    trader = PaperTrader.from_settings(settings)
-
-    assert (trader.latency_ms, trader.charge_rate) == (250, Decimal("0.001"))
+    assert trader.market == PaperMarket(250, 40, Decimal("0.001"), Decimal("0.1"), QueueModel.TOUCH)
+    assert trader.calendar is calendar

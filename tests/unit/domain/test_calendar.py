@@ -19,6 +19,7 @@ from panda_streams.domain.calendar import (
     trading_date,
 )
 from panda_streams.domain.instruments import Instrument, InstrumentKind
+from tests.unit.chains import a_future, an_option
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
 MONDAY = date(2026, 8, 3)
@@ -208,19 +209,17 @@ def test_one_always_open_session_ends_where_the_next_begins():
 
 
 @pytest.mark.parametrize(
-    ("kind", "has_derivatives", "market"),
+    ("instrument", "market"),
     [
-        (InstrumentKind.EQUITY, False, Market.SHARES),
-        (InstrumentKind.EQUITY, True, Market.SHARES_FNO),
-        (InstrumentKind.INDEX, False, Market.SHARES_FNO),
-        (InstrumentKind.FUTURE, False, Market.DERIVATIVES),
-        (InstrumentKind.OPTION, False, Market.DERIVATIVES),
+        (Instrument(exchange="NSE", symbol="X", kind=InstrumentKind.EQUITY), Market.SHARES),
+        (Instrument(exchange="NSE", symbol="X", kind=InstrumentKind.EQUITY, has_derivatives=True), Market.SHARES_FNO),
+        (Instrument(exchange="NSE", symbol="X", kind=InstrumentKind.INDEX), Market.SHARES_FNO),
+        (a_future(MONDAY), Market.DERIVATIVES),
+        (an_option(MONDAY, 24_000), Market.DERIVATIVES),
     ],
 )
-def test_an_instrument_keeps_the_hours_of_its_market(kind, has_derivatives, market):
-    one = Instrument(exchange="NSE", symbol="X", kind=kind, has_derivatives=has_derivatives)
-
-    assert market_of(one) is market
+def test_an_instrument_keeps_the_hours_of_its_market(instrument, market):
+    assert market_of(instrument) is market
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from panda_streams.domain.charges import (
     Charges,
@@ -31,17 +32,23 @@ NOW = date(2026, 4, 1)
 
 INFY = Instrument(exchange="NSE", symbol="INFY", kind=InstrumentKind.EQUITY)
 FUTURE = Instrument(
-    exchange="NFO", symbol="NIFTY26APRFUT", kind=InstrumentKind.FUTURE, underlying="NSE:NIFTY 50", lot=65
+    exchange="NFO",
+    symbol="NIFTY26APRFUT",
+    kind=InstrumentKind.FUTURE,
+    underlying="NSE:NIFTY 50",
+    expiry=date(2026, 4, 28),
+    lot=65,
 )
 CALL = Instrument(
     exchange="NFO",
     symbol="NIFTY26APR25000CE",
     kind=InstrumentKind.OPTION,
     underlying="NSE:NIFTY 50",
+    expiry=date(2026, 4, 28),
     strike=Decimal(25000),
     right=Right.CALL,
 )
-PUT = CALL.model_copy(update={"symbol": "NIFTY26APR25000PE", "right": Right.PUT})
+PUT = replace(CALL, symbol="NIFTY26APR25000PE", right=Right.PUT)
 
 
 def charged(
@@ -149,8 +156,7 @@ def sample(shared_data) -> list[dict]:
 @pytest.mark.parametrize("row", range(3), ids=["share", "commodity future", "option"])
 def test_a_row_of_the_virtual_contract_note_is_reproduced_field_by_field(sample, row):
     order = sample[row]
-    kind = [InstrumentKind.EQUITY, InstrumentKind.FUTURE, InstrumentKind.OPTION][row]
-    instrument = Instrument(exchange=order["exchange"], symbol=order["tradingsymbol"], kind=kind)
+    instrument = replace([INFY, FUTURE, CALL][row], exchange=order["exchange"], symbol=order["tradingsymbol"])
     product, side = Product(order["product"]), Side(order["transaction_type"])
     quantity, price = int(order["quantity"]), order["price"]
     charges = fill_charges(instrument, product, side, quantity, price, date(2023, 7, 12), Decimal(0))
@@ -232,11 +238,11 @@ def test_the_holder_of_an_exercised_option_pays_tax_on_its_intrinsic_value(optio
         ("BFO", "BSE:BANKEX", Segment.BFO_SENSEX_BANKEX_OPTIONS),
         ("BFO", "BSE:RELIANCE", Segment.BFO_OTHER_OPTIONS),
         ("NFO", "NSE:NIFTY 50", Segment.NFO_OPTIONS),
-        ("MCX", None, Segment.MCX_OPTIONS),
+        ("MCX", "MCX:CRUDEOIL", Segment.MCX_OPTIONS),
     ],
 )
 def test_an_option_is_charged_by_its_exchange_and_underlying(exchange, underlying, segment):
-    option = CALL.model_copy(update={"exchange": exchange, "underlying": underlying})
+    option = replace(CALL, exchange=exchange, underlying=underlying)
 
     assert segment_of(option, NRML) is segment
 
@@ -246,7 +252,7 @@ def test_an_option_is_charged_by_its_exchange_and_underlying(exchange, underlyin
     [
         (INFY, NRML),
         (FUTURE, CNC),
-        (INFY.model_copy(update={"exchange": "NYSE"}), MIS),
+        (replace(INFY, exchange="NYSE"), MIS),
         (Instrument(exchange="NSE", symbol="NIFTY 50", kind=InstrumentKind.INDEX), MIS),
     ],
     ids=["shares overnight on margin", "a future as delivery", "another exchange", "an index"],
@@ -267,7 +273,7 @@ def test_a_fill_of_nothing_is_refused(quantity, price, before):
     [
         (FUTURE, 65, "only an option"),
         (CALL, 0, "a positive quantity"),
-        (CALL.model_copy(update={"exchange": "MCX"}), 100, "an option of NFO or BFO"),
+        (replace(CALL, exchange="MCX"), 100, "an option of NFO or BFO"),
     ],
 )
 def test_only_a_position_in_an_equity_option_is_exercised(instrument, quantity, message):

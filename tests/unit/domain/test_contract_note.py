@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from panda_streams.domain.charges import Charges, Head, exercise_charges, fill_charges, merge, total
 from panda_streams.domain.contract_note import (
@@ -25,8 +26,8 @@ from panda_streams.domain.orders import Product
 from panda_streams.domain.signals import Side
 from tests.unit.domain.test_charges import BUY, CALL, CNC, FUTURE, INFY, MIS, NOW, NRML, PUT, SELL
 
-TCS = INFY.model_copy(update={"symbol": "TCS"})
-CRUDE_CALL = CALL.model_copy(update={"exchange": "MCX", "symbol": "CRUDEOILM25JUL6300CE"})
+TCS = replace(INFY, symbol="TCS")
+CRUDE_CALL = replace(CALL, exchange="MCX", symbol="CRUDEOILM25JUL6300CE")
 
 
 class Trade(NamedTuple):
@@ -121,7 +122,7 @@ def test_the_depository_charges_a_scrip_once_a_day_and_its_sellers_share_it_by_w
     tally = tallied(
         Trade("A", INFY, CNC, SELL, 30, "1000"),
         Trade("A", INFY, CNC, SELL, 30, "1000"),
-        Trade("B", INFY.model_copy(update={"exchange": "BSE"}), CNC, SELL, 40, "1000"),
+        Trade("B", replace(INFY, exchange="BSE"), CNC, SELL, 40, "1000"),
         Trade("B", TCS, CNC, BUY, 40, "3000"),
     )
 
@@ -214,7 +215,7 @@ def test_the_tally_of_a_hundred_strategies_that_sold_fifty_scrips_each_is_small(
     tally = Tally()
     for strategy in range(100):
         for scrip in range(50):
-            share = INFY.model_copy(update={"symbol": f"SYMBOL{scrip:02}"})
+            share = replace(INFY, symbol=f"SYMBOL{scrip:02}")
             for trade in (
                 Trade(f"Momentum_NIFTY_{strategy:03}", share, CNC, SELL, 1234, "4321.05"),
                 Trade(f"Momentum_NIFTY_{strategy:03}", FUTURE, NRML, BUY, 1234, "24321.05"),

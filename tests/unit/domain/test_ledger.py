@@ -126,23 +126,23 @@ def test_a_fill_older_than_the_last_mark_leaves_the_mark() -> None:
 
 
 def test_delivery_never_goes_short() -> None:
-    held = apply_fill(Portfolio.open("Momentum", Decimal(10_000)), a_fill(BUY, 10, "100"), Product.CNC)
+    held = apply_fill(Portfolio.open("Momentum", Decimal(10_000)), a_fill(BUY, 10, "100", product=Product.CNC))
 
     with pytest.raises(LedgerError, match="sells 11 NSE:INFY as CNC, but Momentum holds 10"):
-        apply_fill(held, a_fill(SELL, 11, "100", number=1), Product.CNC)
+        apply_fill(held, a_fill(SELL, 11, "100", number=1, product=Product.CNC))
 
 
 def test_products_do_not_net() -> None:
-    held = apply_fill(Portfolio.open("Momentum", Decimal(10_000)), a_fill(BUY, 10, "100"), Product.CNC)
+    held = apply_fill(Portfolio.open("Momentum", Decimal(10_000)), a_fill(BUY, 10, "100", product=Product.CNC))
 
     with pytest.raises(LedgerError, match="holds 10 as CNC: close them under CNC first"):
-        apply_fill(held, a_fill(SELL, 10, "100", number=1), Product.MIS)
+        apply_fill(held, a_fill(SELL, 10, "100", number=1, product=Product.MIS))
 
 
 def test_a_flat_position_takes_the_product_of_its_next_fill() -> None:
     book = Portfolio.open("Momentum", Decimal(10_000))
     for number, (side, product) in enumerate([(BUY, Product.CNC), (SELL, Product.CNC), (SELL, Product.MIS)]):
-        book = apply_fill(book, a_fill(side, 10, "100", number=number), product)
+        book = apply_fill(book, a_fill(side, 10, "100", number=number, product=product))
 
     assert (book.positions[INFY].product, book.positions[INFY].quantity) == (Product.MIS, -10)
 
@@ -238,3 +238,16 @@ def test_what_the_broker_holds_beyond_the_books_is_capital() -> None:
 
     assert (after.cash, after.capital, after.equity, after.realised) == (30, 1030, 1030, 0)
     assert (after.positions[INFY].quantity, after.positions[INFY].product) == (10, Product.CNC)
+
+
+def test_a_future_moves_no_cash_but_its_profit_and_charges() -> None:
+    trades = [(BUY, 10, "100"), (BUY, 10, "110"), (SELL, 5, "120"), (SELL, 20, "90")]
+    book, cash = Portfolio.open("Momentum", Decimal(10_000)), []
+    for number, (side, quantity, price) in enumerate(trades):
+        fill = a_fill(side, quantity, price, charges="1", number=number, product=Product.NRML)
+        book = apply_fill(book, fill.model_copy(update={"margined": True}))
+        cash.append(book.cash - 10_000)
+
+    # 5 closed at 120 and 15 at 90, of an average of 105; what is opened short after that earns nothing yet.
+    assert cash == [-1, -2, -3 + 75, -4 + 75 - 225]
+    assert book.equity == book.cash

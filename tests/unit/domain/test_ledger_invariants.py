@@ -57,7 +57,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _fill(self, instrument: str, side: Side, quantity: int, price: Decimal, charge: Decimal) -> None:
         fill = a_fill(side, quantity, str(price), charges=str(charge), time=self.time, instrument=instrument)
-        self.book = apply_fill(self.book, fill, PRODUCTS[instrument])
+        fill = fill.model_copy(update={"product": PRODUCTS[instrument]})
+        self.book = apply_fill(self.book, fill)
         self.cash += (-quantity if side is Side.BUY else quantity) * price - charge
         self.charged += charge
 

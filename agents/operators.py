@@ -1,0 +1,98 @@
+"""What risk does for operators: each action once, with a word on what became of it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from agents.bookkeeping import Done, carry_out
+from agents.context import Context
+from agents.risk_said import Said
+from panda_streams.domain.risk.limits import ACCOUNT
+from panda_streams.domain.risk.modes import Latch, Mode, StopReason
+from panda_streams.domain.shards import ShardMap
+from panda_streams.events import Action, ActionKind
+from tables.risk import RiskRow
+
+__all__ = ["act", "finish_flattening"]
+
+_ACTIONS = 50
+"""Actions that the row remembers, so that one which comes twice is done once."""
+
+
+def act(row: RiskRow, action: Action, context: Context, shards: ShardMap, said: Said) -> RiskRow:
+    """Do what an operator wants done, unless it was done before."""
+    if action.action_id in row.actions:
+        return row
+    row = row.model_copy(update={"actions": (*row.actions, action.action_id)[-_ACTIONS:], "version": row.version + 1})
+    wrong = _misplaced(action, context)
+    if wrong:
+        said.completed(action.action_id, row.time, wrong, done=False)
+        return row
+    match action.what:
+        case ActionKind.FLATTEN:
+            return _flatten(row, action, said)
+        case ActionKind.RESUME:
+            return _resume(row, action, said)
+        case _:
+            return _keep_books(row, action, context, shards, said)
+
+
+def finish_flattening(row: RiskRow, said: Said) -> RiskRow:
+    """Say that all positions are closed, once they are."""
+    if row.flattening is None or row.account.reservations or any(b.positions for b in row.account.books.values()):
+        return row
+    said.completed(row.flattening, row.time, "all orders have ended and all positions are closed", done=True)
+    return row.model_copy(update={"flattening": None, "version": row.version + 1})
+
+
+def _misplaced(action: Action, context: Context) -> str:
+    if action.world != context.world:
+        return f"it is for the world {action.world}, this is {context.world}"
+    if action.instrument is not None and action.instrument not in context.instruments:
+        return f"{action.instrument} is not in the list of instruments"
+    return ""
+
+
+def _flatten(row: RiskRow, action: Action, said: Said) -> RiskRow:
+    """Halt from this record on, and have every shard end its orders and close its positions."""
+    latch = Latch(
+        reason=StopReason.FLATTENED,
+        mode=Mode.HALTED,
+        level=ACCOUNT,
+        detail=f"{action.reason} ({action.who})",
+        since=row.time,
+    )
+    others = tuple(known for known in row.latches if known.reason is not StopReason.FLATTENED)
+    said.stopped(latch)
+    said.flatten(action.action_id, row.time)
+    row = row.model_copy(update={"latches": (*others, latch), "flattening": action.action_id})
+    return finish_flattening(row, said)
+
+
+def _resume(row: RiskRow, action: Action, said: Said) -> RiskRow:
+    """Take the arm's own stops back. One whose cause still holds is found again at the next moment."""
+    if row.flattening is not None:
+        detail = "positions are still being closed: wait for the end of that"
+        said.completed(action.action_id, row.time, detail, done=False)
+        return row
+    names = ", ".join(f"{latch.reason} of {latch.level}" for latch in row.latches)
+    detail = f"taken back: {names}" if names else "the arm had not stopped itself"
+    said.completed(action.action_id, row.time, detail, done=True)
+    return row.model_copy(update={"latches": ()})
+
+
+def _keep_books(row: RiskRow, action: Action, context: Context, shards: ShardMap, said: Said) -> RiskRow:
+    known = context.strategies.get(action.strategy_id or "")
+    config = known.accounts.get(context.namespace) if known is not None else None
+    if action.strategy_id is not None and config is None and action.strategy_id not in row.account.books:
+        detail = f"{action.strategy_id} has neither an account nor a book here: name one that has"
+        said.completed(action.action_id, row.time, detail, done=False)
+        return row
+    halted = context.levels.mode(context.namespace)[0].rank >= Mode.HALTED.rank
+    capital = config.capital if config is not None else Decimal(0)
+    done: Done = carry_out(row.account, action, capital, row.time, halted=halted)
+    said.book(done.bookings)
+    if done.bookings and action.instrument is not None and action.ratio is not None:
+        said.adjusted(action.instrument, action.ratio, shards.shards(action.instrument)[0], row.time)
+    said.completed(action.action_id, row.time, done.detail, done=done.done)
+    return row.model_copy(update={"account": done.account})

@@ -1,0 +1,126 @@
+"""What risk watches over a trading day: counts, loss, drawdown, and when the arm stops itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from decimal import Decimal
+
+from panda_streams.domain.risk.account import Account, worth
+from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, levels_of, strategy_level
+from panda_streams.domain.risk.modes import Latch, StopReason
+from panda_streams.domain.signals import Intent, Side, Signal
+from panda_streams.domain.values import Value
+
+__all__ = ["Day", "allowed", "breaches", "counted", "entry_key", "rolled"]
+
+ZERO = Decimal(0)
+_MINUTE_MS = 60_000
+
+
+class Day(Value):
+    """Counts and marks of one trading date. Counts are by level: of the account, of strategies, of instruments."""
+
+    date: str = ""
+    """The trading date; empty before the first one."""
+    start: dict[str, Decimal] = {}  # noqa: RUF012  pydantic copies defaults
+    """Equity as the day began, by strategy_id."""
+    peak: dict[str, Decimal] = {}  # noqa: RUF012
+    """Highest equity so far, by level; it goes on from day to day."""
+    orders: dict[str, int] = {}  # noqa: RUF012
+    """Orders that were allowed."""
+    cancels: dict[str, int] = {}  # noqa: RUF012
+    """Cancellations and modifications that were allowed."""
+    rejections: dict[str, int] = {}  # noqa: RUF012
+    """Orders that the market refused."""
+    recent: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
+    """Event times of the orders of the last minute, oldest first."""
+    entered: dict[str, int] = {}  # noqa: RUF012
+    """Event time of the last entry by strategy, instrument and side, as long as it could be a duplicate's."""
+
+    def orders_since(self, level: str, time: int) -> int:
+        """Orders of a level that were allowed after `time`, at most a minute back."""
+        return sum(1 for at in self.recent.get(level, ()) if at > time)
+
+
+def rolled(day: Day, account: Account, on: date) -> Day:
+    """The day of an event on `on`, before it acts: a new date begins with what the books are worth then."""
+    today = on.isoformat()
+    if today <= day.date:
+        return day
+    start = {name: worth(book, account.prices).equity for name, book in account.books.items()}
+    return Day(date=today, start=start, peak=day.peak, recent=day.recent, entered=day.entered)
+
+
+def entry_key(strategy_id: str, instrument: str, side: Side) -> str:
+    """Names entries of which a second one may be a duplicate."""
+    return f"{strategy_id} {instrument} {side}"
+
+
+def allowed(day: Day, signal: Signal, orders: int, window_ms: int | None) -> Day:
+    """The day after a signal was allowed as so many orders: what rates, day counts and duplicates are judged by."""
+    who, time = signal.strategy_id, signal.cause.time
+    levels = levels_of(who, signal.instrument)
+    if signal.intent in (Intent.CANCEL, Intent.MODIFY):
+        return day.model_copy(update={"cancels": counted(day.cancels, levels)})
+    recent = {name: kept for name, times in day.recent.items() if (kept := _since(times, time - _MINUTE_MS))}
+    for level in levels:
+        recent[level] = (*recent.get(level, ()), *((time,) * orders))
+    entered = day.entered
+    if window_ms is not None and signal.intent is Intent.ENTRY:
+        young = {key: at for key, at in entered.items() if at > time - window_ms}
+        entered = {**young, entry_key(who, signal.instrument, signal.side): time}
+    return day.model_copy(update={"orders": counted(day.orders, levels, orders), "recent": recent, "entered": entered})
+
+
+def _since(times: tuple[int, ...], time: int) -> tuple[int, ...]:
+    return tuple(at for at in times if at > time)
+
+
+def counted(counts: Mapping[str, int], levels: Iterable[str], more: int = 1) -> dict[str, int]:
+    """Counts with some more at each of the levels."""
+    return {**counts, **{level: counts.get(level, 0) + more for level in levels}}
+
+
+def breaches(
+    day: Day, account: Account, limits: Mapping[str, TotalLimits], capitals: Mapping[str, Decimal], time: int
+) -> tuple[Day, list[Latch]]:
+    """Look at loss, drawdown and refusals once everything of a moment has acted.
+
+    `limits` are those of the account and of strategies, by level. `capitals` is what a book began with, by strategy_id:
+    the start of one that did not exist as the day began. Returns the day with its peaks moved on.
+    """
+    if not limits:
+        return day, []
+    now, start = {}, {}
+    for strategy_id, book in account.books.items():
+        level = strategy_level(strategy_id)
+        now[level] = worth(book, account.prices).equity
+        start[level] = day.start.get(strategy_id, capitals.get(strategy_id, now[level]))
+    now[ACCOUNT], start[ACCOUNT] = sum(now.values(), ZERO), sum(start.values(), ZERO)
+    peak = dict(day.peak)
+    for level in limits:
+        if level in now:
+            peak[level] = max(peak.get(level, start[level]), now[level])
+    latches = [
+        latch
+        for level, limit in limits.items()
+        if level in now
+        for latch in _breaches(day, level, now[level], start[level], peak[level], limit, time)
+    ]
+    return day if peak == day.peak else day.model_copy(update={"peak": peak}), latches
+
+
+def _breaches(
+    day: Day, level: str, now: Decimal, start: Decimal, peak: Decimal, limit: TotalLimits, time: int
+) -> Iterator[Latch]:
+    refused = day.rejections.get(level, 0)
+    seen: tuple[tuple[StopReason, Decimal | int, Decimal | int | None], ...] = (
+        (StopReason.DAILY_LOSS, start - now, limit.max_daily_loss),
+        (StopReason.DRAWDOWN, peak - now, limit.max_drawdown),
+        (StopReason.REJECTIONS, refused, limit.max_rejections_per_day),
+    )
+    for reason, value, most in seen:
+        if most is not None and value > most:
+            detail = f"{Decimal(value):f} is more than {Decimal(most):f}"
+            yield Latch(reason=reason, mode=limit.after_breach, level=level, detail=detail, since=time)
