@@ -31,7 +31,7 @@ __all__ = [
     "once",
 ]
 
-COMPARED = ("signals.raw", "signals.validated", "signals.rejected", "orders.updates", "orders.filled")
+COMPARED = ("signals.raw", "signals.validated", "signals.rejected", "orders.updates", "orders.filled", "audit")
 """Topics whose every record must be the same in each run; beats, which may be collapsed, apart."""
 
 _ENDS = ("FILLED", "CANCELLED", "EXPIRED", "REJECTED", "ABSENT")
@@ -66,7 +66,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record of one of the arm's topics (without prefix and namespace), which is no beat."""
+    """A record of one of the arm's topics (without prefix and namespace) which carries a sequence."""
 
     topic: str
     partition: int
@@ -76,9 +76,9 @@ class Entry:
 
     @classmethod
     def of(cls, topic: str, partition: int, offset: int, value: bytes) -> Entry | None:
-        """Read a record; None for a beat."""
+        """Read a record; None for a beat, and for what an operator wants done."""
         event = json.loads(value)
-        return None if event.get("kind") == "beat" else cls(topic, partition, offset, value, event)
+        return None if event.get("kind") in ("beat", "action") else cls(topic, partition, offset, value, event)
 
     @property
     def key(self) -> tuple[str, str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -135,6 +135,10 @@ class Scenario:
     """Accounts that are registered; each has an arm that runs."""
     ordered: bool = True
     """The replay clock; False is the wall's."""
+    protection: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Exits that the arm makes by itself, of one of the two strategies."""
+    limits: dict[str, Any] = field(default_factory=dict, hash=False)
+    """What the file of limits says of each account."""
 
     @property
     def market(self) -> PaperMarket:
@@ -142,15 +146,34 @@ class Scenario:
 
 
 _ACCOUNTS = ("paper", "second")
+_PROTECTION = {"stop_loss": "0.004", "trailing_stop": "0.003", "target": "0.006", "time_exit_minutes": 1}
+_LIMITS = {
+    "account": {
+        "max_daily_loss": "150",
+        "on_breach": "REDUCING",
+        "max_orders_per_second": 3,
+        "max_open_orders": 8,
+        "max_gross_exposure": "60000",
+        "max_rejections_per_day": 4,
+        "price_collar": "0.002",
+        "duplicate_window_s": "0.6",
+        "shrink": True,
+    },
+    "strategies": {"Narrow": {"max_drawdown": "60", "max_order_quantity": 12}},
+    "instruments": {"NSE:S0": {"max_position": 30}},
+}
 
 SCENARIOS: dict[str, Scenario] = {
     "plain": Scenario(),
-    "dense": Scenario(chance=0.9, seconds=8),
+    "dense": Scenario(chance=0.9, seconds=8, protection=_PROTECTION),
+    "protected": Scenario(protection=_PROTECTION),
+    "limits": Scenario(chance=0.6, limits=_LIMITS),
+    "stale-feed": Scenario(seconds=8, limits={"account": {"feed_stale_s": "40"}}),
     "sparse": Scenario(chance=0.03, seconds=14),
     "no-signal": Scenario(chance=0.0, seconds=9),
     "dead-shard": Scenario(dead=((2, 0, 99), (1, 2, 6))),
     "weekend": Scenario(day_gap=3),
-    "early-end": Scenario(closes=False, seconds=8),
+    "early-end": Scenario(closes=False, seconds=8, protection=_PROTECTION),
     "one-day": Scenario(days=1, seconds=8),
     "mid-second": Scenario(last_ms=400),
     "burst": Scenario(seconds=5, rate=14, chance=0.6, hold=6),
@@ -168,6 +191,7 @@ SCENARIOS: dict[str, Scenario] = {
     "four-runs": Scenario(runs=4, chance=0.6, seconds=8),
     "wall": Scenario(ordered=False),
     "wall-cash": Scenario(ordered=False, chance=0.8, capital=30_000, share_of_capital="0.4"),
+    "wall-limits": Scenario(ordered=False, chance=0.6, limits=_LIMITS, protection=_PROTECTION),
     "wall-four-runs": Scenario(ordered=False, runs=4, seconds=8, garbage=0.1, latency_ms=1500),
     "wall-late-fills": Scenario(ordered=False, latency_ms=3000, hold=6),
 }
@@ -346,7 +370,7 @@ class Market:
         intraday = [name for shares in _SHARES for name in shares]
         overnight = [*(shares[0] for shares in _SHARES), *_DERIVATIVES]
         trades = {
-            "Wide": (intraday, {**account, "product": "MIS", "shorts": True}),
+            "Wide": (intraday, {**account, "product": "MIS", "shorts": True, "protection": scenario.protection}),
             "Narrow": (overnight, {**account, "product": "CNC"}),
         }
         return [

@@ -1,4 +1,4 @@
-"""What an arm has to say, from its inputs alone: no agent, no loop and no schedule, only the domain's functions."""
+"""What an arm has to say, from its inputs alone: no loop and no schedule, only desks of the domain and risk's step."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from agents.reading import FEEDBACK_MS, brain_writer, execution_writer, risk_writer
-from agents.risk import step_day_end, step_signal, step_update
-from panda_streams.codec import decode, decode_any, decode_depth, decode_market, encode
+from panda_streams.codec import decode, decode_any, decode_depth, decode_market
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.desk import Change, Desk, Place, accept
 from panda_streams.domain.orders import Order, Reason, Role, Ticket
 from panda_streams.domain.settlement_price import settlement_price
 from panda_streams.domain.signals import Intent, Signal
 from panda_streams.domain.ticks import Tick, price_of
-from panda_streams.events import Beat, Booked, DayEnd, OrderUpdate, Rejected, TickBatch, Validated
-from tables.risk import RiskRow
+from panda_streams.events import Beat, DayEnd, OrderUpdate, Prices, Silence, TickBatch, Validated
+from panda_streams.streams.agent import Part, Rows
+from panda_streams.streams.inputs import Inputs, Item
 from tests.chaos.compare import Entry, once
 from tests.simulation.market import CALENDAR, INSTRUMENTS, PARTITIONS, SHARDS
 from tests.simulation.world import Arm, World
@@ -85,7 +85,7 @@ class _Floor:
         self._arm = arm
         self._shard = shard
         names = [one.id for one in INSTRUMENTS if one.tradable and shard in SHARDS.shards(one.id)]
-        self._desks = {name: Desk(arm.namespace, INSTRUMENTS[name], arm.trader) for name in names}
+        self._desks = {name: _desk(arm, name) for name in names}
         self.said: dict[str, list[Change]] = {name: [] for name in names}
         self._last: dict[str, Tick] = {}
         self._spots: dict[str, int] = {}
@@ -182,7 +182,7 @@ _CLOSING = (Reason.SQUARED_OFF, Reason.DAY_ENDED, Reason.TTL_ENDED)
 
 
 def _alone(arm: Arm, shard: int, order: Order, time: int, records: Iterable[_Record]) -> list[Change]:
-    desk = Desk(arm.namespace, INSTRUMENTS[order.instrument], arm.trader)
+    desk = _desk(arm, order.instrument)
     changes, last = desk.place(order, time), None
     for record in records:
         market = record.market
@@ -199,6 +199,10 @@ def _alone(arm: Arm, shard: int, order: Order, time: int, records: Iterable[_Rec
                     changes += desk.meet(tick, place, books.get, _traded(last, tick))
                 last = tick
     return changes
+
+
+def _desk(arm: Arm, name: str) -> Desk:
+    return Desk(arm.namespace, INSTRUMENTS[name], arm.trader, protections=arm.protections)
 
 
 def _order(arm: Arm, validated: Validated, ticket: Ticket) -> Order:
@@ -236,60 +240,37 @@ def _differing(name: str, said: list[tuple[Any, ...]], expected: list[tuple[Any,
 
 
 def check_order(arm: Arm, log: list[Entry]) -> Iterator[str]:
-    """Each verdict and booking is what risk's steps give when all that it heard acts in the order of event time."""
-    streams: dict[str, list[tuple[tuple[int, int, int], Signal | OrderUpdate | DayEnd]]] = defaultdict(list)
+    """What risk says is what its step gives when all that it heard acts in the order of event time."""
+    streams: dict[str, list[tuple[tuple[int, int, int], Item]]] = defaultdict(list)
     said: list[tuple[int, bytes]] = []
     for entry in once(log).values():
         if entry.topic == "signals.raw":
             signal = decode(Signal, entry.value)
             shard = signal.cause.shard
-            streams[brain_writer(shard)].append(((signal.cause.time, 2, shard), signal))
+            item = Item(signal, brain_writer(shard), signal.cause.time)
+            streams[item.writer].append(((item.time, 2, shard), item))
         elif entry.topic == "orders.updates":
-            update = decode_any(entry.value, OrderUpdate, DayEnd, DayEnd)
+            update = decode_any(entry.value, OrderUpdate, Prices, Silence, DayEnd)
             shard = PARTITIONS + int(update.producer.removeprefix(execution_writer(0)[:-1]))
-            streams[update.producer].append(((update.time + FEEDBACK_MS, 0, shard), update))
+            item = Item(update, update.producer, update.time)
+            streams[item.writer].append(((item.time + FEEDBACK_MS, 0, shard), item))
         elif entry.event["producer"] == risk_writer():
             said.append((entry.event["sequence"], entry.value))
-    row, expected = RiskRow(), []
+    agent, expected = arm.risk.agent, list[bytes]()
+    part = Part(arm.risk.partition, Rows(lambda _: None, agent.load, agent.dump), Inputs((), ordered=True))
     waiting = [iter(stream) for stream in streams.values()]
     heads = {n: head for n, stream in enumerate(waiting) if (head := next(stream, None)) is not None}
     while heads:
         first = min(heads, key=lambda n: heads[n][0])
-        row, events = _step(arm, row, heads[first][1])
-        expected += [(event.sequence, encode(event)) for event in events]
+        expected += [output.value for output in agent.step(part, heads[first][1], 0)]
         following = next(waiting[first], None)
         if following is None:
             del heads[first]
         else:
             heads[first] = following
-    for found, due in zip(sorted(said), expected, strict=False):
+    for (_, found), due in zip(sorted(said), expected, strict=False):
         if found != due:
-            yield f"order: risk says {found[1].decode()}, in the order of event time {due[1].decode()}"
+            yield f"order: risk says {found.decode()}, in the order of event time {due.decode()}"
             return
     if len(said) != len(expected):
         yield f"order: risk has said {len(said)} things, in the order of event time {len(expected)}"
-
-
-def _step(
-    arm: Arm, row: RiskRow, event: Signal | OrderUpdate | DayEnd
-) -> tuple[RiskRow, list[Validated | Rejected | Booked]]:
-    match event:
-        case OrderUpdate():
-            return step_update(row, event, arm.trader, INSTRUMENTS.get(event.instrument)), []
-        case DayEnd():
-            row, bookings = step_day_end(row, event, PARTITIONS, arm.namespace, arm.trader)
-            booked = [
-                Booked(
-                    world=event.world,
-                    namespace=arm.namespace,
-                    booking=booking,
-                    producer=risk_writer(),
-                    sequence=row.sequence + number,
-                )
-                for number, booking in enumerate(bookings)
-            ]
-            return row.model_copy(update={"sequence": row.sequence + len(booked)}), [*booked]
-        case Signal():
-            instrument = INSTRUMENTS.get(event.instrument)
-            row, verdict = step_signal(row, event, arm.namespace, arm.allowance(event), instrument)
-            return row, [verdict]

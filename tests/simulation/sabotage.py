@@ -118,8 +118,8 @@ def _all_of_it(self: Desk, order: Order) -> int:
     return order.remaining
 
 
-def _as_if_it_were_the_only_one(self: Desk, strategy_id: str, signal_id: str) -> Desk:
-    return Desk(self._namespace, self._instrument, self._exchange, (), self.positions)
+def _as_if_no_desk_had_met_them(self: Desk) -> Desk:
+    return Desk(self._namespace, self._instrument, self._exchange, (), self.positions, self._protections)
 
 
 _load = ExecutionAgent.load
@@ -145,6 +145,6 @@ SABOTAGES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "positions are not stored with orders": lambda: patch.object(ExecutionAgent, "load", _without_positions),
     "the last volumes are not stored": lambda: patch.object(ExecutionAgent, "load", _without_volumes),
     "what only reduces is not capped": lambda: patch.object(Desk, "_closable", _all_of_it),
-    "a late desk decides what was decided": lambda: patch.object(Desk, "late", _as_if_it_were_the_only_one),
+    "a late desk decides what was decided": lambda: patch.object(Desk, "late", _as_if_no_desk_had_met_them),
 }
 """What is taken away, and how."""
