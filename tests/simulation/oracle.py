@@ -126,7 +126,7 @@ class _Floor:
         for name, desk in self._desks.items():
             self._say(name, desk.pass_time(beat.time, place))
             if beat.end:
-                self._say(name, desk.expire(place.offset, beat.time, Reason.END_OF_DATA))
+                self._say(name, desk.expire(place.offset + 1, beat.time, Reason.END_OF_DATA))
         today = trading_date(beat.time)
         over = CALENDAR.last_close(today)
         if over is None or beat.time < over or today in self._ended:
