@@ -179,7 +179,8 @@ class ExecutionAgent(Agent):
             row = self._row(part, name)
             changes = row.desk.pass_time(beat.time, place)
             if beat.end:
-                changes += row.desk.expire(place.offset, beat.time, Reason.END_OF_DATA)
+                # With what was decided at this very beat.
+                changes += row.desk.expire(place.offset + 1, beat.time, Reason.END_OF_DATA)
             if changes or row.desk.changed:
                 outputs += self._say(part, name, row, changes)
         outputs += self._prices(part, beat.time)

@@ -133,6 +133,9 @@ def step_update(row: RiskRow, update: OrderUpdate, trader: Trader, instrument: I
     account = order_changed(row.account, update.order_id, update.state, update.fill, instrument)
     if update.fill is not None and instrument is not None:
         day = trading_date(update.fill.time).isoformat()
+        if day <= row.noted:
+            # Heard of after the note of its day was posted, which happens on the wall's clock alone.
+            day = trader.calendar.next_trading_day(date.fromisoformat(row.noted)).isoformat()
         tally = trader.counted(account.tallies.get(day, Tally()), update.fill, instrument)
         account = account.model_copy(update={"tallies": {**account.tallies, day: tally}})
     changed = {"account": account, "time": max(row.time, update.time), "version": row.version + 1}

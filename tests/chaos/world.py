@@ -38,7 +38,7 @@ from tests.integration.reading import read_topic
 __all__ = ["ChaosWorld", "Outcome"]
 
 _ROOT = Path(__file__).parents[2]
-_STRATEGIES = Path(__file__).parent / "strategies"
+_HERE = Path(__file__).parent
 _NAME = "replay:chaos"
 """The same for all runs, since each record carries it; what keeps the runs apart is topic prefix, Redis and home."""
 _INPUTS = {
@@ -50,6 +50,7 @@ _INPUTS = {
         "paper.signals.validated",
         "paper.orders.filled",
         "paper.marks",
+        "paper.audit",
     ),
 }
 """By group."""
@@ -92,7 +93,9 @@ class ChaosWorld:
             "PANDA_WORLD": _NAME,
             "PANDA_PORT_BASE": str(servers.ports.base),
             "PANDA_TOPIC_PREFIX": self._prefix,
-            "PANDA_STRATEGIES": str(_STRATEGIES),
+            "PANDA_STRATEGIES": str(_HERE / "strategies"),
+            "PANDA_CALENDAR": str(_HERE / "calendar.yaml"),
+            "PANDA_LIMITS": str(_HERE / "limits.yaml"),
             "KAFKA_BROKER_URL": f"kafka://{servers.kafka}",
             "REDIS_URL": self._redis,
         }
@@ -219,6 +222,7 @@ class ChaosWorld:
                     charges=Decimal(record["charges"]),
                     realised=Decimal(record["realised"]),
                     fills=record["fills"],
+                    bookings=record["bookings"],
                     positions={row["instrument"]: row["quantity"] for row in positions if row["quantity"]},
                 )
             text = client.get(keys.risk)
