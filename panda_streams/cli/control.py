@@ -21,7 +21,7 @@ from panda_streams.mirror import connect
 from panda_streams.servers import Servers, find_servers
 from panda_streams.settings import Settings, load_settings
 from panda_streams.streams.client import client_options
-from panda_streams.streams.levels import publish_level, read_levels
+from panda_streams.streams.follower import publish_level, read_levels
 from panda_streams.topics import Topics, level_key
 from panda_streams.worlds import enter
 from strategies.config import load_strategies
