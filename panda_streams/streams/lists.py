@@ -27,9 +27,9 @@ __all__ = ["Delivery", "ListConsumer", "ListTopic", "RecordList", "install"]
 _FETCH_WAIT_MS = 50
 """A fetch without data waits this long at the broker. One fetch is on its way at a time, and a partition that was not
 part of it waits for its end; Faust's own 1,500 ms would hold up agents that wait for each other."""
-_READ_AHEAD = 8 * 1024 * 1024
-"""Bytes of an answer after which a connection stops reading until they are used: more than a fetch of four partitions.
-With aiokafka's own 64 KiB each answer is read in dozens of pieces, with a pause after each."""
+_READ_AHEAD = 50 * 1024 * 1024
+"""Bytes of an answer after which a connection stops reading until they are used: as many as the largest fetch. With
+aiokafka's own 64 KiB each answer is read in dozens of pieces, with a pause after each."""
 _HELD_LOOK_S = 0.02
 _QUEUED_LISTS = 16
 """Lists that Faust may queue for an agent, which takes each at once."""
