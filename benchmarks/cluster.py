@@ -161,5 +161,5 @@ def start_cluster() -> Iterator[Cluster]:
     jars = Home(Path(os.environ.get("PANDA_HOME") or ".panda").absolute()).jars
     with tempfile.TemporaryDirectory(prefix="panda-bench-") as name:
         directory = Path(name)
-        with run_servers(directory, jars, port_base) as servers:
+        with run_servers(directory, jars, port_base, lambda text: None) as servers:
             yield Cluster(directory, servers)

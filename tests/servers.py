@@ -6,7 +6,7 @@ import asyncio
 import random
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,16 +45,18 @@ def free_port_base() -> int:
 
 
 @contextmanager
-def run_servers(directory: Path, jars: Path, port_base: int) -> Iterator[RunningServers]:
+def run_servers(
+    directory: Path, jars: Path, port_base: int, say: Callable[[str], None] = print
+) -> Iterator[RunningServers]:
     """Run Kafka and Redis with their data in `directory`; they die with this process, however it ends.
 
-    Raises RuntimeError with the log of a server that does not get ready.
+    `say` hears of each step. Raises RuntimeError with the log of a server that does not get ready.
     """
     ports = Ports(port_base)
     directory.mkdir(parents=True, exist_ok=True)
     programs = [
-        kafka_program(directory, directory, jars, ports, print),
-        redis_program(directory, directory, ports, print),
+        kafka_program(directory, directory, jars, ports, say),
+        redis_program(directory, directory, ports, say),
     ]
     with ExitStack() as stack:
         processes = []
