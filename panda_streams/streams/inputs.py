@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from panda_streams.errors import BadEvent
 
 __all__ = ["BEAT_MS", "HOLD", "Bound", "Input", "Inputs", "Item", "Received", "StreamCursor", "Wanted"]
@@ -26,7 +28,7 @@ NEVER = -(2**62)
 """The watermark of a stream that has said nothing."""
 
 
-class Item(NamedTuple):
+class Item(Struct, frozen=True, gc=False):
     """A decoded record."""
 
     event: Any
@@ -75,7 +77,7 @@ class Input:
     """True for what comes from outside of event time, as an operator's word: handled first, and not waited for."""
 
 
-class Received(NamedTuple):
+class Received(Struct, frozen=True, gc=False):
     """A record as it came from the log."""
 
     offset: int
@@ -102,7 +104,7 @@ class StreamCursor(NamedTuple):
     """Highest sequence handled, by producer."""
 
 
-class Held(NamedTuple):
+class Held(Struct, frozen=True, gc=False):
     """A record that waits to be handled."""
 
     record: Received
@@ -343,12 +345,13 @@ class Inputs:
     def next(self) -> tuple[Log, Stream | None] | None:
         """Whose first record is to be handled now; None if nothing may be. Without a stream: the log's first stray."""
         only = self._only
-        if only is not None and not only.buffer:
-            self._decode_next(only)
+        if only is not None:
+            if not only.buffer:
+                self._decode_next(only)
+            if not self._strays:
+                return only.place if only.buffer else None
         if self._strays:
             return next(log for log in self.logs.values() if log.strays), None
-        if only is not None:
-            return only.place if only.buffer else None
         for stream in self._urgent:
             if stream.buffer:
                 return stream.place
