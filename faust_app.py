@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,9 +16,12 @@ import uvloop
 
 from agents.context import Context
 from agents.execution import ExecutionAgent
+from agents.facts import arm_facts, brain_facts
 from agents.portfolio import PortfolioAgent
 from agents.risk import RiskAgent
 from agents.strategy import Brain
+from panda_streams.alerts import Origin, open_alerter
+from panda_streams.alerts.lookout import Lookout
 from panda_streams.brokers.port import Broker, Trader, find_broker, registered_brokers
 from panda_streams.calendar_files import calendar_of
 from panda_streams.codec import encode
@@ -39,10 +43,10 @@ from panda_streams.streams.agent import Agent, Stray
 from panda_streams.streams.app import BROKER_REBALANCE_S, BROKER_SESSION_S, PandaApp, make_app
 from panda_streams.streams.client import client_options
 from panda_streams.streams.faust_fixes import check_versions, mend_recovery
+from panda_streams.streams.follower import LevelFollower
 from panda_streams.streams.guard import ClusterGuard
 from panda_streams.streams.health import WorkerHealth
 from panda_streams.streams.lease import Lease
-from panda_streams.streams.levels import LevelFollower
 from panda_streams.streams.lists import ListTopic, install
 from panda_streams.streams.loop import AgentLoop, payload_text
 from panda_streams.streams.pages import add_pages
@@ -96,11 +100,13 @@ def build_app(settings: Settings) -> PandaApp:
         strategies = [build_strategy(config) for config in configs.values()]
         table = make_table(app, brain_table.NAME, "what the strategies know, a row a shard")
         agents = [(Brain(context, strategies, shards, list(brokers)), table)]
+        facts = partial(brain_facts, context, loop)
         follow: tuple[str, ...] = (topics.control,)
     else:
         assert trader is not None
         assert broker is not None
         agents = _arm(app, context, broker, trader, shards)
+        facts = partial(arm_facts, context, loop, agents[0][1])
         follow = (topics.control, topics.of(context.namespace, "control"))
     for agent, table in agents:
         loop.add(agent, table)
@@ -116,7 +122,8 @@ def build_app(settings: Settings) -> PandaApp:
     follower = LevelFollower(options, follow, levels.apply)
     health = WorkerHealth(app, loop)
     guard = ClusterGuard(options)
-    app.early = (guard, follower, Reporter(app, identity, mirror, health, loop, levels, rewrite))
+    lookout = Lookout(open_alerter(settings, Origin.of(identity)), facts)
+    app.early = (guard, follower, Reporter(app, identity, mirror, health, loop, levels, rewrite), lookout)
     add_pages(app, identity.name, [table for _, table in agents], health.look)
     _prepare_worker(settings, servers, identity, guard)
     return app

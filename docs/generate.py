@@ -23,6 +23,8 @@ from msgspec.structs import fields
 from pydantic import BaseModel, SecretStr
 
 from panda_streams import codec
+from panda_streams.alerts.config import DEFAULTS
+from panda_streams.alerts.kinds import AlertKind
 from panda_streams.cli import panda
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
 from panda_streams.domain.charges import Head, exercise_charges, fill_charges, segment_of
@@ -288,6 +290,7 @@ def pages() -> dict[Path, str]:
         _DOCS / "instruments.md": _instruments(_DOCS / "instruments.md"),
         _DOCS / "orders.md": _orders(_DOCS / "orders.md"),
         _DOCS / "risk.md": _risk(_DOCS / "risk.md"),
+        _DOCS / "alerts.md": _alerts(_DOCS / "alerts.md"),
     }
 
 
@@ -655,6 +658,11 @@ def _risk(page: Path) -> str:
         f"## Stops\n\n{_prose(StopReason)}\n\n{_table(('reason', 'stopped because'), _meanings(StopReason))}",
     ]
     return "\n".join(parts)
+
+
+def _alerts(page: Path) -> str:
+    rows = [(f"`{kind}`", DEFAULTS[kind].value, _docstrings(AlertKind)[kind.name]) for kind in AlertKind]
+    return f"{_head(page)}\n## Kinds\n\n" + _table(("kind", "default", "sent when"), rows)
 
 
 def _strategies(page: Path) -> str:

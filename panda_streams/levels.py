@@ -79,6 +79,10 @@ class Levels:
         level = self._levels.get(level_key(strategy_scope(strategy_id), STRATEGY_STATE))
         return level if level is not None and level.value == "PAUSED" else None
 
+    def last(self, scope: str, setting: str) -> Level | None:
+        """What was set last, whether it changes anything or not."""
+        return self._levels.get(level_key(scope, setting))
+
     def limits(self, namespace: str) -> Mapping[str, str]:
         """The limits of an arm that are set at run time, by key, as text: what `with_overrides` takes."""
         return {key: level.value for key, level in self.limit_levels(namespace).items()}

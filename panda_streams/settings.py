@@ -129,6 +129,18 @@ class Settings(BaseSettings):
         description="YAML file of holidays, special sessions and trading hours, whose entries are added to those of "
         "the package or replace them. Unset: those of the package.",
     )
+    alerts: Path | None = Field(
+        None,
+        alias="PANDA_ALERTS",
+        description="YAML file of the services that alerts go to, how loud each kind is and how often one is sent "
+        "([alerts.md](alerts.md)). It holds secrets: nobody else should be able to read it.",
+    )
+    alert_urls: SecretStr | None = Field(
+        None,
+        alias="PANDA_ALERT_URLS",
+        description="Addresses of Apprise, separated by spaces, that alerts go to beside those of PANDA_ALERTS. Never "
+        "logged.",
+    )
     limits: Path | None = Field(
         None,
         alias="PANDA_LIMITS",

@@ -13,11 +13,13 @@ from typing import Any
 import aiohttp
 import click
 
+from panda_streams.alerts import Alerter, Origin, open_alerter
+from panda_streams.alerts.ends import alert_of
 from panda_streams.brokers.port import registered_brokers
 from panda_streams.cli.live_status import HealthReader, Screen, screen
 from panda_streams.embedded.deployment import Deployment, deploy
 from panda_streams.embedded.procfile import children_environment, find_procfile, read_procfile
-from panda_streams.embedded.supervisor import Supervisor
+from panda_streams.embedded.supervisor import Ended, Supervisor
 from panda_streams.errors import BadInput, SettingsError
 from panda_streams.identity import Clock, World
 from panda_streams.settings import Settings, load_settings
@@ -128,10 +130,11 @@ async def _up(settings: Settings, world: World, procfile: Path, stopping: asynci
     )
     programs = read_procfile(procfile, env, home.logs(world))
     _log_to(home.logs(world) / "up.log")
+    alerter = _alerter(settings, world)
     shown = screen()
     try:
         shown.line(f"world {world.name} in {home.path}")
-        async with deploy(settings, world, shown.step, shown.changed) as deployment:
+        async with deploy(settings, world, shown.step, shown.changed, _telling(alerter)) as deployment:
             try:
                 await deployment.supervisor.run(programs)
                 await _show(settings, deployment, shown, stopping)
@@ -140,20 +143,31 @@ async def _up(settings: Settings, world: World, procfile: Path, stopping: asynci
                 click.echo("stopping")
     finally:
         shown.close()
+        alerter.close()
 
 
 async def _servers(settings: Settings, world: World, stopping: asyncio.Event) -> None:
     _log_to(settings.home_dir.logs(world) / "up.log")
+    alerter = _alerter(settings, world)
     shown = screen()
     try:
         shown.line(f"world {world.name} in {settings.home_dir.path}")
-        async with deploy(settings, world, shown.step, shown.changed) as deployment:
+        async with deploy(settings, world, shown.step, shown.changed, _telling(alerter)) as deployment:
             shown.close()
             click.echo(f"servers are ready: Kafka {deployment.servers.kafka}; Ctrl-C stops them")
             while not await _pause(stopping, 1.0):
                 _check(deployment.supervisor)
     finally:
         shown.close()
+        alerter.close()
+
+
+def _alerter(settings: Settings, world: World) -> Alerter:
+    return open_alerter(settings, Origin(world, "supervisor"))
+
+
+def _telling(alerter: Alerter) -> Callable[[Ended], None]:
+    return lambda end: alerter.send(alert_of(end))
 
 
 async def _show(settings: Settings, deployment: Deployment, shown: Screen, stopping: asyncio.Event) -> None:

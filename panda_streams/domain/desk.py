@@ -6,7 +6,6 @@ order. A tick costs nothing for orders whose price it does not reach: orders wai
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -24,10 +23,10 @@ from panda_streams.domain.protection import Guard, Protection
 from panda_streams.domain.signals import OrderType, Side, Signal, Validity, identify
 from panda_streams.domain.ticks import Depth, Tick, TickRef
 from panda_streams.domain.values import Value
+from panda_streams.domain.waiting import NEVER, Waiting
 
 __all__ = ["Change", "Desk", "Exchange", "Place", "Position", "accept"]
 
-NEVER = 2**62
 _OWN = (Role.SQUARE_OFF, Role.PROTECTION, Role.FLATTEN)
 """Orders that the arm has decided by itself to close a position at the market."""
 
@@ -118,11 +117,6 @@ def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrume
     )
 
 
-def _way(order: Order) -> tuple[Decimal | None, Decimal | None, int, bool]:
-    """What decides where an order waits; once it is another, the order arrives anew."""
-    return order.price, order.trigger, order.live_at, order.looked
-
-
 class Desk:
     """Working orders and positions in one instrument.
 
@@ -155,26 +149,13 @@ class Desk:
         """True if it differs from what was stored; set to False by who stores it."""
         self.frozen = False
         """True while the arm decides no exit by itself: a hard halt."""
-        self._count = 0
-        self._number: dict[str, int] = {}
-        """Who came first: orders at the same tick take their turns in it."""
-        self._awaited: list[tuple[int, int, str]] = []
-        """Orders that are on their way, by the time from which they are on the market."""
-        self._at_market: dict[str, None] = {}
-        self._buys: list[tuple[int, int, str]] = []
-        self._sells: list[tuple[int, int, str]] = []
-        """Limit orders on the market, the first one first reached: by price, downwards for purchases."""
-        self._rising: list[tuple[int, int, str]] = []
-        self._falling: list[tuple[int, int, str]] = []
-        """Stop orders on the market, by trigger, the first one first reached."""
+        self._waiting = Waiting(instrument.decimals)
         self._legs: dict[tuple[str, Role], str] = {}
         """Working legs of brackets, by entry and role."""
         self._reducing: dict[str, dict[str, None]] = {}
         """Orders that only reduce, by strategy, oldest first."""
         self._closing: dict[Role, set[str]] = {role: set() for role in _OWN}
         """Strategies whose position is being closed by an order that the arm has decided by itself, by its role."""
-        self._due: list[tuple[int, str]] = []
-        """When something happens to an order by itself."""
         self._square_off = NEVER
         self._guards: dict[str, Guard] = {}
         """Of the positions that are closed by themselves, by strategy_id."""
@@ -234,6 +215,7 @@ class Desk:
         changes = [self._end(order, OrderEvent.CANCEL, time, Reason.FLATTENED) for order in list(self.orders.values())]
         for strategy_id, position in sorted(self.positions.items()):
             changes += self._decide(self._own_order(strategy_id, position, Role.FLATTEN, cause, action), time)
+            self._watch(strategy_id)
         return changes
 
     def settle(self, price: Decimal, place: Place, time: int) -> list[Change]:
@@ -297,26 +279,30 @@ class Desk:
         self, tick: Tick, place: Place, book: Callable[[int], Depth | None], traded: int | None
     ) -> list[Change]:
         time, changes = tick.time, list[Change]()
-        arriving = self._arrive(tick, place) if self._awaited and self._awaited[0][0] <= time else []
-        reached = [(self._number[name], name, False) for name in self._at_market]
-        self._reach(reached, tick)
-        reached += [(self._number[name], name, True) for name in self._trigger(tick, arriving, changes)]
+        waiting, orders = self._waiting, self.orders
+        arrived = waiting.arrive(orders, time, (place.offset, tick.row))
+        first = {name for name in arrived if orders[name].state is OrderState.WORKING}
+        for name in waiting.triggered(tick.price):
+            order = orders[name] = advance(orders[name], OrderEvent.TRIGGER)
+            self.changed = True
+            waiting.put_on_market(order)
+            changes.append(Change(order, time, reason=Reason.TRIGGERED))
+            first.add(name)
+        reached = waiting.reached(tick, first)
         if not reached:
             return changes
         depth = book(tick.row)
-        known = dict[str, bool]()
-        for _, name, new in sorted(reached):
-            known[name] = known.get(name, False) or new
-        for name, new in known.items():
-            order = self.orders.get(name)
-            if order is not None:  # else what came before it at this tick has ended it
-                changes += self._match(order, Sight(tick, depth, traded, new), place.ref(tick.row, time))
+        for name in reached:
+            order_now = orders.get(name)
+            if order_now is not None:  # else what came before it at this tick has ended it
+                sight = Sight(tick, depth, traded, name in first)
+                changes += self._match(order_now, sight, place.ref(tick.row, time))
         return changes
 
     def pass_time(self, time: int, place: Place) -> list[Change]:
         """Take note that event time has reached `time`: no tick up to it follows."""
         changes: list[Change] = []
-        if (self._due and self._due[0][0] <= time) or (self._square_off <= time and not self.frozen):
+        if self._waiting.due <= time or (self._square_off <= time and not self.frozen):
             changes += self._pass(time, place)
         if self._time_exit <= time and not self.frozen and self._trading(time):
             changes += self._end_positions(time, place)
@@ -327,11 +313,11 @@ class Desk:
     def _pass(self, time: int, place: Place) -> list[Change]:
         """What happens by itself up to `time`, in the order of its moments."""
         changes: list[Change] = []
-        while (self._due and self._due[0][0] <= time) or (self._square_off <= time and not self.frozen):
-            if not self.frozen and self._square_off <= (self._due[0][0] if self._due else NEVER):
+        while self._waiting.due <= time or (self._square_off <= time and not self.frozen):
+            if not self.frozen and self._square_off <= self._waiting.due:
                 changes += self._close_intraday(place)
                 continue
-            at, name = self._due.pop(0)
+            at, name = self._waiting.pop_due()
             order = self.orders.get(name)
             if order is None:
                 continue
@@ -453,65 +439,6 @@ class Desk:
         return self._open[0] <= time < self._open[1]
 
     # Matching
-
-    def _arrive(self, tick: Tick, place: Place) -> list[str]:
-        """The orders that are on the market from this tick on."""
-        arrived, waiting = list[tuple[int, int, str]](), list[tuple[int, int, str]]()
-        while self._awaited and self._awaited[0][0] <= tick.time:
-            entry = self._awaited.pop(0)
-            cause = self.orders[entry[2]].cause
-            later = (place.offset, tick.row) > (cause.offset, cause.row)
-            (arrived if later else waiting).append(entry)
-        for entry in waiting:
-            insort(self._awaited, entry)
-        for _, number, name in arrived:
-            self._put_on_market(self.orders[name], number)
-        return [name for _, _, name in sorted(arrived, key=lambda entry: entry[1])]
-
-    def _put_on_market(self, order: Order, number: int) -> None:
-        scale = self._instrument.decimals
-        if order.state is OrderState.TRIGGER_PENDING:
-            assert order.trigger is not None
-            units = int(order.trigger.scaleb(scale))
-            if order.side is Side.BUY:
-                insort(self._rising, (units, number, order.order_id))
-            else:
-                insort(self._falling, (-units, number, order.order_id))
-        elif order.price is None:
-            self._at_market[order.order_id] = None
-        else:
-            units = int(order.price.scaleb(scale))
-            if order.side is Side.BUY:
-                insort(self._buys, (-units, number, order.order_id))
-            else:
-                insort(self._sells, (units, number, order.order_id))
-
-    def _reach(self, reached: list[tuple[int, str, bool]], tick: Tick) -> None:
-        """Add the limit orders whose price the tick reaches."""
-        low = tick.price if tick.ask is None else min(tick.price, tick.ask)
-        for units, number, name in self._buys:
-            if -units < low:
-                break
-            reached.append((number, name, False))
-        high = tick.price if tick.bid is None else max(tick.price, tick.bid)
-        for units, number, name in self._sells:
-            if units > high:
-                break
-            reached.append((number, name, False))
-
-    def _trigger(self, tick: Tick, arriving: list[str], changes: list[Change]) -> list[str]:
-        """The orders that look at the market for the first time: those that arrive, and stops that are triggered."""
-        first = [name for name in arriving if self.orders[name].state is OrderState.WORKING]
-        for stops, price in ((self._rising, tick.price), (self._falling, -tick.price)):
-            while stops and stops[0][0] <= price:
-                _, number, name = stops.pop(0)
-                order = advance(self.orders[name], OrderEvent.TRIGGER)
-                self.orders[name] = order
-                self.changed = True
-                self._put_on_market(order, number)
-                changes.append(Change(order, tick.time, reason=Reason.TRIGGERED))
-                first.append(name)
-        return first
 
     def _match(self, order: Order, sight: Sight, ref: TickRef) -> list[Change]:
         if order.reduces and not self._closable(order):
@@ -720,37 +647,20 @@ class Desk:
         ]
 
     def _enter(self, order: Order) -> None:
-        self._count += 1
         self.orders[order.order_id] = order
-        self._number[order.order_id] = self._count
         if order.reduces:
             self._reducing.setdefault(order.strategy_id, {})[order.order_id] = None
         if order.parent is not None:
             self._legs[order.parent, order.role] = order.order_id
         if order.role in _OWN:
             self._closing[order.role].add(order.strategy_id)
-        if order.looked:
-            self._put_on_market(order, self._count)
-        else:
-            insort(self._awaited, (order.live_at, self._count, order.order_id))
-        self._plan(order)
-
-    def _plan(self, order: Order) -> None:
-        for at in (order.cancel_at, order.expires_at, order.amendments[0].at if order.amendments else None):
-            if at is not None:
-                due = (at, order.order_id)
-                found = bisect_left(self._due, due)
-                if found == len(self._due) or self._due[found] != due:
-                    self._due.insert(found, due)
+        self._waiting.enter(order)
 
     def _replace(self, order: Order) -> None:
         """Put an order's new form in the place of the old one, and into the lists where that belongs."""
         self.changed = True
         before, self.orders[order.order_id] = self.orders[order.order_id], order
-        if _way(before) != _way(order):
-            self._unlist(before)
-            insort(self._awaited, (order.live_at, self._number[order.order_id], order.order_id))
-        self._plan(order)
+        self._waiting.replace(before, order)
 
     def _end(self, order: Order, event: OrderEvent, time: int, reason: Reason) -> Change:
         ended = advance(order, event)
@@ -764,8 +674,7 @@ class Desk:
 
     def _leave(self, order: Order) -> None:
         self.changed = True
-        self._unlist(self.orders.pop(order.order_id))
-        del self._number[order.order_id]
+        self._waiting.leave(self.orders.pop(order.order_id))
         if order.reduces:
             kept = self._reducing[order.strategy_id]
             del kept[order.order_id]
@@ -775,19 +684,3 @@ class Desk:
             del self._legs[order.parent, order.role]
         if order.role in _OWN:
             self._closing[order.role].discard(order.strategy_id)
-
-    def _unlist(self, order: Order) -> None:
-        name, number, scale = order.order_id, self._number[order.order_id], self._instrument.decimals
-        self._at_market.pop(name, None)
-        places: list[tuple[list[tuple[int, int, str]], int]] = [(self._awaited, order.live_at)]
-        if order.price is not None:
-            units = int(order.price.scaleb(scale))
-            places.append((self._buys, -units) if order.side is Side.BUY else (self._sells, units))
-        if order.trigger is not None:
-            units = int(order.trigger.scaleb(scale))
-            places.append((self._rising, units) if order.side is Side.BUY else (self._falling, -units))
-        for entries, key in places:
-            entry = (key, number, name)
-            found = bisect_left(entries, entry)
-            if found < len(entries) and entries[found] == entry:
-                del entries[found]

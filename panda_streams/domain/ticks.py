@@ -78,12 +78,11 @@ def price_of(units: int, decimals: int) -> Decimal:
 def traded_since(before: int | None, now: int | None) -> int | None:
     """Shares that changed hands between two ticks of an instrument, by the volume of the day that each shows.
 
-    None if the later one does not show it. If the earlier one does not, none are counted: how many of them were traded
-    before it is not known.
+    None if the later one does not show it. If the earlier one does not, or shows more, none are counted: how many of
+    them were traded before it is not known, on another day or since a tick that was overtaken by a later one.
     """
     if now is None:
         return None
     if before is None:
         return 0
-    # The count starts again with each day.
-    return now - before if now >= before else now
+    return max(now - before, 0)

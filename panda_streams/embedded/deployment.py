@@ -14,7 +14,7 @@ from pathlib import Path
 from panda_streams.embedded.kafka import kafka_program
 from panda_streams.embedded.processes import ProcessRow, ProcessState
 from panda_streams.embedded.redis import redis_program
-from panda_streams.embedded.supervisor import Program, Supervised, Supervisor
+from panda_streams.embedded.supervisor import Ended, Program, Supervised, Supervisor
 from panda_streams.embedded.watchdog import Watchdog
 from panda_streams.errors import ServerUnreachable
 from panda_streams.identity import World, locked
@@ -38,16 +38,21 @@ class Deployment:
 
 @asynccontextmanager
 async def deploy(
-    settings: Settings, world: World, say: Callable[[str], None], changed: Callable[[ProcessRow, str], None]
+    settings: Settings,
+    world: World,
+    say: Callable[[str], None],
+    changed: Callable[[ProcessRow, str], None],
+    ended: Callable[[Ended], None] = lambda end: None,
 ) -> AsyncIterator[Deployment]:
     """Run the servers of `world` as the one deployment of its home; stop all that the supervisor runs at the end.
 
-    `say` gets a line about each step of the way up, from other threads too; `changed` each change of a process. Raises
-    AlreadyRunning if the home has a deployment, or another PandaError if a server, a topic or a stamp is not right.
+    `say` gets a line about each step of the way up, from other threads too; `changed` each change of a process, `ended`
+    each end that was not asked for. Raises AlreadyRunning if the home has a deployment, or another PandaError if a
+    server, a topic or a stamp is not right.
     """
     home = settings.home_dir
     with _the_only_one(home.path):
-        supervisor = Supervisor(home, world, changed, Watchdog(home, world, settings.ports))
+        supervisor = Supervisor(home, world, changed, Watchdog(home, world, settings.ports), ended)
         await supervisor.start()
         try:
             servers, running = await _start_servers(settings, world, supervisor, say)

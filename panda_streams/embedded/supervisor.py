@@ -21,7 +21,7 @@ from panda_streams.embedded.processes import ProcessRow, ProcessState, write_pro
 from panda_streams.embedded.watchdog import Watchdog
 from panda_streams.identity import Home, World
 
-__all__ = ["Program", "Supervised", "Supervisor", "die_with_parent"]
+__all__ = ["Ended", "Program", "Supervised", "Supervisor", "die_with_parent"]
 
 NOT_MENDED_BY_A_RESTART = frozenset({2, 4, 5, 6, 126, 127})
 """Exit codes of the `panda` command for a bad setting or file, wrong topics, another world's data and a held identity;
@@ -72,6 +72,20 @@ class Program:
     """Returns once the started process serves; it is `starting` until then."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A process that has ended and should not have."""
+
+    name: str
+    how: str
+    """As `ended with exit code 1`; if it was killed because it hung, why."""
+    ran_s: float
+    again_in_s: float | None
+    """None if it is not started again, for a restart cannot mend it."""
+    hung: bool
+    """True if it was killed because it hung."""
+
+
 def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
     """A `preexec_fn` after which the kernel sends `death_signal` to the child when this process dies (Linux only).
 
@@ -92,16 +106,20 @@ def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
 class Supervised(Service):
     """One process: started, logged, and started again when it ends unexpectedly.
 
-    `changed` is called after each change of its state with a sentence for people.
+    `changed` is called after each change of its state with a sentence for people, `ended` after each end that was not
+    asked for.
     """
 
     mundane_level = "debug"
 
-    def __init__(self, program: Program, changed: Callable[[Supervised, str], None]) -> None:
+    def __init__(
+        self, program: Program, changed: Callable[[Supervised, str], None], ended: Callable[[Ended], None]
+    ) -> None:
         super().__init__()
         self.program = program
         self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._changed = changed
+        self._say_ended = ended
         self._process: asyncio.subprocess.Process | None = None
         self._state = ProcessState.STARTING
         self._starts = 0
@@ -162,8 +180,8 @@ class Supervised(Service):
             ran = time.monotonic() - begun
             if self.should_stop:
                 return
-            name, how = self.program.name, _how_it_ended(code)
-            if self._killed_for:
+            name, how, hung = self.program.name, _how_it_ended(code), bool(self._killed_for)
+            if hung:
                 how, self._killed_for = f"was killed by its supervisor ({self._killed_for})", ""
             if code == 0 and self.program.finishes:
                 self._become(ProcessState.FINISHED, f"{name} finished")
@@ -171,11 +189,13 @@ class Supervised(Service):
             if code in NOT_MENDED_BY_A_RESTART:
                 text = f"{name} failed: {how}; a restart cannot mend that, so it is not started again"
                 self._become(ProcessState.FAILED, self._with_last_lines(text))
+                self._say_ended(Ended(name, how, ran, None, hung))
                 return
             if ran >= HEALTHY_AFTER_S:
                 delay = self.program.first_delay_s
             text = f"{name} {how} after {ran:.1f} s; it starts again in {delay:g} s"
             self._become(ProcessState.BACKOFF, self._with_last_lines(text) if code > 0 else text)
+            self._say_ended(Ended(name, how, ran, delay, hung))
             await self.sleep(delay)
             delay = min(2 * delay, LONGEST_DELAY_S)
 
@@ -266,19 +286,26 @@ class Supervised(Service):
 class Supervisor(Service):
     """The processes of one world: servers first, then what works on them; stopped in the opposite order.
 
-    `say` gets each change of a process as a sentence for people. With a `watchdog` workers that hang are killed.
+    `say` gets each change of a process as a sentence for people, `ended` each end of one that was not asked for. With
+    a `watchdog` workers that hang are killed.
     """
 
     mundane_level = "debug"
 
     def __init__(
-        self, home: Home, world: World, say: Callable[[ProcessRow, str], None], watchdog: Watchdog | None = None
+        self,
+        home: Home,
+        world: World,
+        say: Callable[[ProcessRow, str], None],
+        watchdog: Watchdog | None = None,
+        ended: Callable[[Ended], None] = lambda end: None,
     ) -> None:
         super().__init__()
         self._watchdog = watchdog
         self._home = home
         self._world = world
         self._say = say
+        self._ended = ended
         self._tiers: list[list[Supervised]] = []
 
     @property
@@ -287,7 +314,7 @@ class Supervisor(Service):
 
     async def run(self, programs: list[Program]) -> list[Supervised]:
         """Start programs together. They are stopped together too, before those that were started earlier."""
-        tier = [Supervised(program, self._changed) for program in programs]
+        tier = [Supervised(program, self._changed, self._ended) for program in programs]
         self._tiers.append(tier)
         for process in tier:
             await self.add_runtime_dependency(process)

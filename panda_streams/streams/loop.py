@@ -149,6 +149,10 @@ class AgentLoop:
 
     # What people ask
 
+    def runs(self, name: str, partition: int) -> bool:
+        """True if this worker runs the agent on that partition now."""
+        return (name, partition) in self._runners
+
     @property
     def positions(self) -> dict[tuple[str, int], int]:
         """Next offset that was not handled, by (topic, partition)."""

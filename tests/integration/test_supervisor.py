@@ -14,7 +14,7 @@ import pytest
 
 from panda_streams.embedded import supervisor as module
 from panda_streams.embedded.processes import ProcessRow, ProcessState, read_processes
-from panda_streams.embedded.supervisor import Program, Supervised, Supervisor
+from panda_streams.embedded.supervisor import Ended, Program, Supervised, Supervisor
 from panda_streams.embedded.watchdog import Limits, Watchdog
 from panda_streams.identity import Home, Ports, World
 from tests.polling import eventually, eventually_async
@@ -31,10 +31,11 @@ class Supervision:
         self.home = Home(directory)
         self.said: list[str] = []
         self.states: list[tuple[str, ProcessState]] = []
+        self.ended: list[Ended] = []
 
     def of(self, scenario: Callable[[Supervisor], Awaitable[None]], watchdog: Watchdog | None = None) -> None:
         async def run() -> None:
-            supervisor = Supervisor(self.home, SIM, self._changed, watchdog)
+            supervisor = Supervisor(self.home, SIM, self._changed, watchdog, self.ended.append)
             await supervisor.start()
             try:
                 await scenario(supervisor)
@@ -88,6 +89,8 @@ def test_a_killed_process_is_restarted_alone(supervision: Supervision) -> None:
     supervision.of(scenario)
 
     assert any("killed was killed by SIGKILL" in text for text in supervision.said)
+    [end] = supervision.ended
+    assert (end.name, end.how, end.again_in_s, end.hung) == ("killed", "was killed by SIGKILL", 0.05, False)
 
 
 def test_each_restart_waits_twice_as_long_as_the_one_before(supervision: Supervision) -> None:
@@ -126,6 +129,7 @@ def test_what_a_restart_cannot_mend_is_shown_and_not_restarted(supervision: Supe
     supervision.of(scenario)
 
     assert "PANDA_X is wrong" in supervision.said[-1]
+    assert [(end.name, end.again_in_s) for end in supervision.ended] == [("bad", None)]
     assert supervision.states.count(("bad", ProcessState.STARTING)) == 1
 
 
@@ -140,6 +144,7 @@ def test_a_feed_that_comes_to_its_end_has_finished_and_another_process_has_not(s
     supervision.of(scenario)
 
     assert ("feed", ProcessState.BACKOFF) not in supervision.states
+    assert {end.name for end in supervision.ended} == {"worker"}
 
 
 def test_all_output_is_in_the_log_also_after_a_restart(supervision: Supervision) -> None:
@@ -200,6 +205,7 @@ def test_what_was_started_last_is_stopped_first(supervision: Supervision) -> Non
 
     stopped = [name for name, state in supervision.states if state is ProcessState.STOPPED]
     assert stopped == ["worker", "server"]
+    assert supervision.ended == []
 
 
 def test_processes_json_tells_every_process_as_it_is(supervision: Supervision) -> None:
@@ -289,6 +295,7 @@ def test_a_worker_that_hangs_is_killed_and_started_again_alone(supervision: Supe
     supervision.of(scenario, worker.watchdog)
 
     assert any("brain was killed by its supervisor (its page has" in text for text in supervision.said)
+    assert supervision.ended[0].hung
 
 
 def test_a_worker_that_reports_a_stall_is_killed_and_started_again(

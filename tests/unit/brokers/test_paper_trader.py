@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec import structs
 
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
@@ -24,19 +24,22 @@ from tests.unit.domain.desks import CLOSE, SHARE, SQUARE_OFF, a_venue, an_order
 
 ON = date(2021, 6, 8)
 ZERO = Decimal(0)
-EXPIRY = date(2021, 6, 24)
 CALL = Instrument(
     exchange="NFO",
     symbol="INFY21JUN1400CE",
     kind=InstrumentKind.OPTION,
     underlying="NSE:INFY",
-    expiry=EXPIRY,
+    expiry=date(2021, 6, 24),
     strike=Decimal(1400),
     right=Right.CALL,
 )
-PUT = replace(CALL, symbol="INFY21JUN1400PE", right=Right.PUT)
+PUT = structs.replace(CALL, symbol="INFY21JUN1400PE", right=Right.PUT)
 FUTURE = Instrument(
-    exchange="NFO", symbol="INFY21JUNFUT", kind=InstrumentKind.FUTURE, underlying="NSE:INFY", expiry=EXPIRY
+    exchange="NFO",
+    symbol="INFY21JUNFUT",
+    kind=InstrumentKind.FUTURE,
+    underlying="NSE:INFY",
+    expiry=date(2021, 6, 24),
 )
 TRADER = a_venue()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,7 @@ from panda_streams.domain.desk import Change, Desk, Exchange, Place
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Order, Product, Reason, Role
+from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import OrderType, Side, Validity
 from panda_streams.domain.ticks import Depth, DepthLevel, TickRef
 from tests.unit.builders import INFY, T0, a_ref, a_tick
@@ -89,10 +90,16 @@ def an_order(
 class Floor:
     """A desk and the log that it is told, a record a call; times are milliseconds from T0, prices paise."""
 
-    def __init__(self, venue: Exchange | None = None, instrument: Instrument = SHARE) -> None:
+    def __init__(
+        self,
+        venue: Exchange | None = None,
+        instrument: Instrument = SHARE,
+        protections: Mapping[str, Protection] | None = None,
+    ) -> None:
         self.venue = venue or a_venue()
         self.instrument = instrument
-        self.desk = Desk("paper", instrument, self.venue)
+        self.protections = protections
+        self.desk = Desk("paper", instrument, self.venue, protections=protections)
         self.offset = 0
         self.row = 0
         self.said: list[Change] = []
@@ -126,7 +133,8 @@ class Floor:
 
     def reload(self) -> None:
         """Go on with a desk that is made of what a row keeps of this one."""
-        self.desk = Desk("paper", self.instrument, self.venue, tuple(self.desk.orders.values()), self.desk.positions)
+        orders, positions = tuple(self.desk.orders.values()), self.desk.positions
+        self.desk = Desk("paper", self.instrument, self.venue, orders, positions, self.protections)
 
     def _say(self, changes: list[Change]) -> list[Change]:
         self.said += changes

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
+from msgspec import structs
 
 from panda_streams.domain.desk import Place, accept
 from panda_streams.domain.instruments import InstrumentKind
@@ -115,7 +115,7 @@ def test_an_order_that_has_no_time_to_work_is_refused() -> None:
 
 
 def test_an_order_for_what_cannot_be_traded_is_refused() -> None:
-    floor = Floor(instrument=replace(SHARE, kind=InstrumentKind.INDEX))
+    floor = Floor(instrument=structs.replace(SHARE, kind=InstrumentKind.INDEX))
 
     assert ends(floor.place(an_order())) == {"order": Reason.INSTRUMENT_UNKNOWN}
 
@@ -134,7 +134,7 @@ def test_an_order_for_what_cannot_be_traded_is_refused() -> None:
 )
 def test_an_order_whose_price_lies_outside_of_the_band_is_refused(prices: dict[str, str], refused: bool) -> None:
     band = {"lower_circuit": Decimal(90), "upper_circuit": Decimal(110)}
-    floor = Floor(instrument=replace(SHARE, **band))
+    floor = Floor(instrument=structs.replace(SHARE, **band))
 
     assert ends(floor.place(an_order(**prices))) == ({"order": Reason.CIRCUIT_LIMIT} if refused else {})
 

@@ -7,13 +7,14 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from msgspec.structs import replace
+from msgspec import structs
 
 from panda_streams.domain.calendar import Calendar, Hours, Market, SpecialSession
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.desk import Change, Desk, Place
 from panda_streams.domain.instruments import Instrument, InstrumentKind, Right
 from panda_streams.domain.orders import OrderState, Product, Reason, Role
+from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Side
 from tests.unit.builders import T0, a_ref, a_tick
 from tests.unit.domain.desks import CLOSE, DAY, HOUR, SHARE, SQUARE_OFF, Floor, a_venue, an_order, ends, fills
@@ -145,10 +146,8 @@ def test_a_position_that_opens_after_the_square_off_is_closed_at_once() -> None:
     floor.hold(10)
     floor.hold(4, strategy_id="Late", at=SQUARE_OFF + MINUTE)
 
-    said = squared(floor.said)
-    floor.tick(10_000, SQUARE_OFF + MINUTE + 1)
-
-    assert said == [(SQUARE_OFF, OrderState.WORKING), (SQUARE_OFF + MINUTE, OrderState.FILLED)]
+    assert list(floor.desk.positions) == ["Late"]
+    assert [state for _, state in squared(floor.tick(10_000, SQUARE_OFF + MINUTE + 1))] == ["WORKING", "FILLED"]
     assert not floor.desk.positions
 
 
@@ -166,6 +165,19 @@ def test_a_square_off_that_ends_with_the_data_is_made_once_more_when_it_goes_on(
     assert (second.order.role, second.time) == (Role.SQUARE_OFF, T0 + SQUARE_OFF + 6)
     assert second.order.order_id != first.order.order_id
     assert fills(floor.tick(10_000, SQUARE_OFF + 10))[0][1] == 10
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_position_that_an_operator_closes_is_closed_by_nothing_else(again: bool) -> None:
+    floor = Floor(protections={"Momentum": Protection(stop_loss=Decimal("0.01"))})
+    floor.hold(10)
+    floor.desk.flatten("action", Place("sim", "1", 0, 1).ref(9, T0), T0 + SQUARE_OFF - 1)
+    if again:
+        floor.reload()
+
+    floor.tick(9_000, SQUARE_OFF, traded=0)
+
+    assert [order.role for order in floor.desk.orders.values()] == [Role.FLATTEN]
 
 
 # The calendar
@@ -214,7 +226,7 @@ def test_nothing_trades_in_the_closing_auction_of_a_share_with_derivatives() -> 
         floor.place(an_order(expires_at=None))
         return bool(fills(floor.tick(10_000, auction)))
 
-    assert not traded(replace(SHARE, has_derivatives=True))
+    assert not traded(structs.replace(SHARE, has_derivatives=True))
     assert traded(SHARE)
 
 
@@ -337,6 +349,19 @@ def test_a_late_desk_squares_nothing_off_that_its_desk_is_squaring_off() -> None
     floor.desk.join(late, T0 + SQUARE_OFF + 1)
 
     assert [order.role for order in floor.desk.orders.values()] == [Role.SQUARE_OFF, Role.ENTRY]
+
+
+def test_a_late_desk_closes_no_position_that_its_desk_protects() -> None:
+    floor = Floor(protections={"Momentum": Protection(stop_loss=Decimal("0.01"))})
+    floor.hold(10)
+    floor.tick(9_900, 1, traded=0)
+    assert [order.role for order in floor.desk.orders.values()] == [Role.PROTECTION]
+
+    late, changes = catch_up(floor, passed(9_900, 1))
+    floor.desk.join(late, T0 + 1)
+
+    assert [change.order.role for change in changes] == [Role.ENTRY]
+    assert fills(floor.tick(9_800, 2))[0][1] == 10
 
 
 def test_a_position_that_a_late_order_opens_is_squared_off_by_its_desk() -> None:

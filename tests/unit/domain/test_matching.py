@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec import structs
 
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import Match, PaperMarket, QueueModel, Sight, draw
@@ -26,9 +26,9 @@ LOTS = Instrument(
     kind=InstrumentKind.FUTURE,
     lot=50,
     underlying="NSE:NIFTY 50",
-    expiry=date(2026, 1, 27),
+    expiry=date(2026, 1, 29),
 )
-BANDED = replace(SHARE, lower_circuit=Decimal(90), upper_circuit=Decimal(110))
+BANDED = structs.replace(SHARE, lower_circuit=Decimal(90), upper_circuit=Decimal(110))
 ASKS = [(10_000, 10), (10_010, 20), (10_030, 500)]
 BIDS = [(9_990, 10), (9_980, 20), (9_950, 500)]
 
