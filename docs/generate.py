@@ -183,7 +183,6 @@ EXAMPLES: dict[type, bytes] = {
                 time=_FILL.time,
                 fill=_FILL,
             ),
-            Silence(**{**_ARM, "producer": "execution/2"}, silent=True, since=1623126900000, time=1623126931000),
             DayEnd(**{**_ARM, "producer": "execution/2"}, date=date(2021, 6, 8), time=1623148200000),
             Prices(**{**_ARM, "producer": "execution/2"}, time=1623126847000, prices={"NSE:INFY": Decimal("1391.20")}),
             Silence(**{**_ARM, "producer": "execution/2"}, time=1623126847000, silent=True, since=1623126787000),
