@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -10,6 +9,7 @@ from decimal import Decimal
 from panda_streams.brokers.port import Trader
 from panda_streams.domain import settlement
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
+from panda_streams.domain.contract_note import Tally
 from panda_streams.domain.corporate_actions import (
     CorporateAction,
     Ratio,
@@ -17,7 +17,7 @@ from panda_streams.domain.corporate_actions import (
     adjusted_quantity,
     cash_in_lieu,
 )
-from panda_streams.domain.risk.account import Account, Book, book_booking
+from panda_streams.domain.risk.account import Account, Book, book_booking, free_product
 from panda_streams.events import Action, ActionKind
 
 __all__ = ["Done", "carry_out", "end_day"]
@@ -37,7 +37,7 @@ def end_day(account: Account, namespace: str, trader: Trader, on: date, time: in
     """Post the contract note of a trading day; what was bought on the trading day before is delivered."""
     bookings = []
     tallies = dict(account.tallies)
-    for strategy_id, charges in sorted(trader.contract_note(tallies.pop(on.isoformat()), on).items()):
+    for strategy_id, charges in sorted(trader.contract_note(tallies.pop(on.isoformat(), Tally()), on).items()):
         bookings.append(
             Booking(
                 booking_id=booking_id(namespace, f"note/{on}", strategy_id, BookingKind.CONTRACT_NOTE),
@@ -138,22 +138,26 @@ def _adjust(account: Account, action: Action, time: int, *, halted: bool) -> Don
                 reason=f"{action.reason} ({action.who})",
             )
         )
+    account = account.model_copy(update={"books": books})
+    for booking in bookings:
+        account = free_product(account, booking.strategy_id)
     detail = f"{name}, {ratio.new} for {ratio.old}: {len(bookings)} books changed"
     prices = {share: adjusted_price(at, ratio) if share == name else at for share, at in account.prices.items()}
-    return Done(account.model_copy(update={"books": books, "prices": prices}), tuple(bookings), detail)
+    return Done(account.model_copy(update={"prices": prices}), tuple(bookings), detail)
 
 
 def _adjusted(book: Book, name: str, ratio: Ratio, price: Decimal) -> Book:
     """The book after a split or bonus, as the ledger books it."""
     whole, left = adjusted_quantity(book.positions[name], ratio)
-    positions: Mapping[str, int] = {**book.positions, name: whole}
+    positions = {share: held for share, held in {**book.positions, name: whole}.items() if held}
     holdings = dict(book.holdings)
     if name in holdings:
         holdings[name] = settlement.adjust(holdings[name], ratio)
     return book.model_copy(
         update={
             "cash": book.cash + cash_in_lieu(left, ratio, price),
-            "positions": {share: held for share, held in positions.items() if held},
+            "positions": positions,
+            "blocked": {share: tied for share, tied in book.blocked.items() if share in positions},
             "holdings": {share: held for share, held in holdings.items() if held.total},
         }
     )

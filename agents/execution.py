@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import orjson
 
 from agents.context import Context
+from agents.dead_letters import read_lost_verdict
 from agents.lookback import Late, LookBack, decoded
 from agents.reading import execution_writer, read_ticks, read_validated
 from agents.risk_limits import LimitsNow
@@ -20,6 +22,7 @@ from agents.shard import DeskRow, Seen, Shard
 from panda_streams.brokers.port import Trader
 from panda_streams.codec import decode_depth, encode
 from panda_streams.domain.calendar import trading_date
+from panda_streams.domain.corporate_actions import adjusted_price
 from panda_streams.domain.desk import Change, Desk, Place, accept
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.orders import Order, Reason
@@ -27,7 +30,7 @@ from panda_streams.domain.protection import Protection
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.settlement_price import settlement_price
 from panda_streams.domain.signals import Intent, Signal
-from panda_streams.domain.ticks import Depth, price_of
+from panda_streams.domain.ticks import Depth, price_of, traded_since
 from panda_streams.errors import BadEvent
 from panda_streams.events import (
     Adjusted,
@@ -114,8 +117,7 @@ class ExecutionAgent(Agent):
         if isinstance(event, Validated):
             return self._validated(part, event)
         if isinstance(event, Adjusted):
-            row = self._row(part, event.instrument)
-            return self._say(part, event.instrument, row, row.desk.adjust(event.ratio, event.time))
+            return self._adjusted(part, event)
         if isinstance(event, Flatten):
             return self._flatten(part, event)
         shard = self._shard(part)
@@ -149,16 +151,17 @@ class ExecutionAgent(Agent):
         for tick in batch.ticks:
             name = tick.instrument
             before = seen.get(name)
-            if before is None:
-                if name not in shard.working and name not in shard.held and not self._settles(shard, name):
-                    continue
-                before = Seen(tick.price, None)
-            if tick.price != before.price or tick.volume != before.volume:
+            followed = name in shard.working or name in shard.held
+            if before is None and not followed and not self._settles(shard, name):
+                continue
+            if before is None or tick.price != before.price or tick.volume != before.volume:
                 seen[name] = Seen(tick.price, tick.volume)
                 moved = True
-            if name in shard.working or name in shard.held:
+            if followed:
                 row = self._row(part, name)
-                changes = row.desk.meet(tick, place, books.get, before.traded(tick))
+                changes = row.desk.meet(
+                    tick, place, books.get, traded_since(before.volume if before is not None else None, tick.volume)
+                )
                 if changes or row.desk.changed:
                     outputs += self._say(part, name, row, changes)
         if moved:
@@ -176,7 +179,8 @@ class ExecutionAgent(Agent):
             row = self._row(part, name)
             changes = row.desk.pass_time(beat.time, place)
             if beat.end:
-                changes += row.desk.expire(place.offset, beat.time, Reason.END_OF_DATA)
+                # With what was decided at this very beat.
+                changes += row.desk.expire(place.offset + 1, beat.time, Reason.END_OF_DATA)
             if changes or row.desk.changed:
                 outputs += self._say(part, name, row, changes)
         outputs += self._prices(part, beat.time)
@@ -316,8 +320,9 @@ class ExecutionAgent(Agent):
         row = self._row(part, signal.instrument)
         if self._context.ordered:
             changes = self._place(row.desk, validated)
-            if signal.instrument not in shard.seen:
-                self._see(shard, signal)
+            quoted = self._quoted(signal)
+            if signal.instrument not in shard.seen and quoted is not None:
+                shard.seen[signal.instrument] = quoted
             return self._say(part, signal.instrument, row, changes)
         late = self._late(part, validated)
         part.memory.late = None
@@ -327,21 +332,20 @@ class ExecutionAgent(Agent):
             self._meet_late(part, late, market, offset)
         changes = [*late.changes, *row.desk.join(late.desk, max(shard.time, validated.time))]
         if signal.instrument not in shard.seen:
-            last = part.memory.passed.last_seen(signal.instrument)
+            last = part.memory.passed.last_seen(late, part.inputs.logs[self._ticks].handled)
             if last is not None:
-                shard.seen[signal.instrument] = Seen(*last)
-            else:
-                self._see(shard, signal)
+                shard.seen[signal.instrument] = last
         said = self._say(part, signal.instrument, row, changes)
         # After the end of the data no beat follows that could carry the marks of what was filled late.
         return said + (list(self._marked(part, shard, shard.ended)) if late.changes and shard.ended else [])
 
-    def _see(self, shard: Shard, signal: Signal) -> None:
-        """Begin to follow an instrument at the quote that the signal carries."""
+    def _quoted(self, signal: Signal) -> Seen | None:
+        """The state of its instrument that a signal carries."""
         quote = signal.quote
-        if quote is not None:
-            units = int(quote.price.scaleb(self._context.instruments[signal.instrument].decimals))
-            shard.seen[signal.instrument] = Seen(units, quote.volume)
+        if quote is None:
+            return None
+        units = int(quote.price.scaleb(self._context.instruments[signal.instrument].decimals))
+        return Seen(units, quote.volume)
 
     def _place(self, desk: Desk, validated: Validated) -> list[Change]:
         signal, instrument = validated.signal, self._context.instruments[validated.signal.instrument]
@@ -363,12 +367,20 @@ class ExecutionAgent(Agent):
             row.desk.modify(signal.strategy_id, signal.side, at, signal.terms.price, signal.terms.trigger)
         return self._say(part, signal.instrument, row, []) if row.desk.changed else []
 
+    def _adjusted(self, part: Part, event: Adjusted) -> list[Output]:
+        name, row, shard = event.instrument, self._row(part, event.instrument), self._shard(part)
+        seen = shard.seen.get(name)
+        if seen is not None:
+            # Until it trades again, the old share's price would mark the new shares.
+            units = adjusted_price(Decimal(seen.price), event.ratio).to_integral_value()
+            shard.seen[name] = Seen(int(units), seen.volume)
+        return self._say(part, name, row, row.desk.adjust(event.ratio, event.time))
+
     def _refused(self, part: Part, validated: Validated, event: OrderEvent, reason: Reason) -> list[Output]:
         """End the orders of a verdict before they could begin."""
-        signal, shard = validated.signal, self._shard(part)
-        outputs: list[Output] = []
-        for ticket in validated.tickets:
-            order = Order(
+        signal = validated.signal
+        orders = [
+            Order(
                 order_id=ticket.order_id,
                 signal_id=signal.signal_id,
                 strategy_id=signal.strategy_id,
@@ -382,11 +394,29 @@ class ExecutionAgent(Agent):
                 cause=signal.cause,
                 live_at=validated.time,
             )
-            change = Change(advance(order, event), validated.time, reason=reason)
+            for ticket in validated.tickets
+        ]
+        return self._end(part, orders, event, reason)
+
+    def _end(self, part: Part, orders: Iterable[Order], event: OrderEvent, reason: Reason) -> list[Output]:
+        """End orders that no desk has taken."""
+        shard = self._shard(part)
+        outputs: list[Output] = []
+        for order in orders:
+            change = Change(advance(order, event), order.live_at, reason=reason)
             outputs += self._outputs(part.partition, change, shard.sequence)
             shard.sequence += 1
         part.rows.put(shard_key(part.partition), shard)
         return outputs
+
+    def stray(self, part: Part, topic: str, record: Received) -> list[Output]:
+        """End the orders of a verdict that cannot be processed, so that risk releases what it holds back for them."""
+        shard = self._shard(part)
+        lost = read_lost_verdict(record.value, part.partition, shard.time) if topic != self._ticks else None
+        if lost is None or lost.sequence <= shard.lost:
+            return []
+        shard.lost = lost.sequence
+        return self._end(part, lost.orders, OrderEvent.REJECT, Reason.DEAD_LETTERED)
 
     def _late(self, part: Part, validated: Validated) -> Late:
         """The verdict's orders on a desk of their own, for ticks that may have passed."""
@@ -394,8 +424,7 @@ class ExecutionAgent(Agent):
         late: Late | None = part.memory.late
         if late is None or late.signal_id != signal.signal_id:
             desk = self._row(part, signal.instrument).desk.late()
-            volume = signal.quote.volume if signal.quote is not None else None
-            late = Late(signal.signal_id, signal.instrument, desk, signal.cause.offset, volume)
+            late = Late(signal.signal_id, signal.instrument, desk, signal.cause.offset, self._quoted(signal))
             late.changes += self._place(desk, validated)
             part.memory.late = late
         return late
@@ -410,9 +439,9 @@ class ExecutionAgent(Agent):
         books = _Books(market)
         for tick in market.ticks:
             if tick.instrument == late.instrument:
-                traded = Seen(tick.price, late.volume).traded(tick)
-                late.volume = tick.volume
-                late.changes += late.desk.meet(tick, place, books.get, traded)
+                shares = traded_since(late.seen.volume if late.seen is not None else None, tick.volume)
+                late.seen = Seen(tick.price, tick.volume)
+                late.changes += late.desk.meet(tick, place, books.get, shares)
 
     # What is said
 
@@ -502,6 +531,7 @@ class ExecutionAgent(Agent):
         for row in rows.values():
             if isinstance(row, DeskRow):
                 self._mirror(row.desk.orders.values(), row.ended, version)
+                row.forget()
 
     def mirror(self, rows: Iterable[tuple[bytes, bytes]]) -> Iterable[None]:
         """Write this worker's part of the mirror again, a row at a time: the working orders."""

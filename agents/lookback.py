@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from agents.shard import Seen
 from panda_streams.codec import decode_market
 from panda_streams.domain.desk import Change, Desk
 from panda_streams.errors import BadEvent
@@ -30,8 +31,8 @@ class Late:
     desk: Desk
     next: int
     """Offset up to which the log has been met."""
-    volume: int | None
-    """Volume of the day at the last tick of the instrument that was met, or in the signal's quote."""
+    seen: Seen | None
+    """The instrument at its last tick that was met, or in the signal's quote."""
     changes: list[Change] = field(default_factory=list)
 
 
@@ -55,10 +56,13 @@ class LookBack:
     def wants(self, late: Late, handled: int) -> tuple[int, int] | None:
         """The range of the log that `late` must meet before `window` can go on; `handled` is the offset before which
         all was handled."""
-        known_from = self._window[0].offset if self._window else handled
+        known_from = self._known_from(handled)
         if not late.desk.orders or late.next >= known_from:
             return None
         return late.next, min(late.next + _PIECE, known_from)
+
+    def _known_from(self, handled: int) -> int:
+        return self._window[0].offset if self._window else handled
 
     def window(self, late: Late) -> Iterator[tuple[int, TickBatch | Beat]]:
         """The records of the window that concern `late` and were not met yet."""
@@ -68,13 +72,16 @@ class LookBack:
             ):
                 yield passed.offset, passed.market
 
-    def last_seen(self, instrument: str) -> tuple[int, int | None] | None:
-        """Last price, in smallest units, and volume of an instrument in the window."""
+    def last_seen(self, late: Late, handled: int) -> Seen | None:
+        """The last state of the instrument of `late`; `handled` as above."""
         for passed in reversed(self._window):
-            if instrument in passed.instruments and isinstance(passed.market, TickBatch):
-                tick = next(tick for tick in reversed(passed.market.ticks) if tick.instrument == instrument)
-                return tick.price, tick.volume
-        return None
+            if late.instrument in passed.instruments and isinstance(passed.market, TickBatch):
+                tick = next(tick for tick in reversed(passed.market.ticks) if tick.instrument == late.instrument)
+                return Seen(tick.price, tick.volume)
+        if late.seen is None or late.next >= self._known_from(handled):
+            return late.seen
+        # Its orders ended before all that has passed was read: what has traded since is not known.
+        return Seen(late.seen.price, None)
 
 
 def decoded(records: Iterable[Received]) -> Iterator[tuple[int, TickBatch | Beat]]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from agents.bookkeeping import Done, carry_out
 from agents.context import Context
 from agents.risk_said import Said
+from panda_streams.domain.instruments import InstrumentKind
 from panda_streams.domain.risk.limits import ACCOUNT
 from panda_streams.domain.risk.modes import Latch, Mode, StopReason
 from panda_streams.domain.shards import ShardMap
@@ -24,7 +25,7 @@ def act(row: RiskRow, action: Action, context: Context, shards: ShardMap, said: 
     if action.action_id in row.actions:
         return row
     row = row.model_copy(update={"actions": (*row.actions, action.action_id)[-_ACTIONS:], "version": row.version + 1})
-    wrong = _misplaced(action, context)
+    wrong = _misplaced(row, action, context)
     if wrong:
         said.completed(action.action_id, row.time, wrong, done=False)
         return row
@@ -45,11 +46,20 @@ def finish_flattening(row: RiskRow, said: Said) -> RiskRow:
     return row.model_copy(update={"flattening": None, "version": row.version + 1})
 
 
-def _misplaced(action: Action, context: Context) -> str:
+def _misplaced(row: RiskRow, action: Action, context: Context) -> str:
+    """Why an action is for something that there is not here, and what to do; empty if it is not."""
     if action.world != context.world:
         return f"it is for the world {action.world}, this is {context.world}"
-    if action.instrument is not None and action.instrument not in context.instruments:
-        return f"{action.instrument} is not in the list of instruments"
+    if action.instrument is not None:
+        instrument = context.instruments.get(action.instrument)
+        if instrument is None:
+            return f"{action.instrument} is not in the list of instruments"
+        if instrument.kind is not InstrumentKind.EQUITY:
+            return f"{action.instrument} is no share: only shares are split or given as a bonus"
+    if action.strategy_id is not None and action.strategy_id not in row.account.books:
+        config = context.strategies.get(action.strategy_id)
+        if config is None or context.namespace not in config.accounts:
+            return f"{action.strategy_id} has neither an account nor a book here: name one that has"
     return ""
 
 

@@ -133,6 +133,9 @@ def step_update(row: RiskRow, update: OrderUpdate, trader: Trader, instrument: I
     account = order_changed(row.account, update.order_id, update.state, update.fill, instrument)
     if update.fill is not None and instrument is not None:
         day = trading_date(update.fill.time).isoformat()
+        if day <= row.noted:
+            # Heard of after the note of its day was posted, which happens on the wall's clock alone.
+            day = trader.calendar.next_trading_day(date.fromisoformat(row.noted)).isoformat()
         tally = trader.counted(account.tallies.get(day, Tally()), update.fill, instrument)
         account = account.model_copy(update={"tallies": {**account.tallies, day: tally}})
     changed = {"account": account, "time": max(row.time, update.time), "version": row.version + 1}
@@ -183,7 +186,7 @@ def step_day_end(
     if len(ended) < shards or over <= row.noted:
         return row, []
     account, bookings = row.account, list[Booking]()
-    for day in sorted(day for day in account.tallies if day <= over):
+    for day in sorted({over, *(day for day in account.tallies if day <= over)}):
         account, more = end_day(account, namespace, trader, date.fromisoformat(day), end.time)
         bookings += more
     return row.model_copy(update={"account": account, "noted": over}), bookings

@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 from panda_streams.domain.desk import Change, Desk
 from panda_streams.domain.instruments import Instruments
-from panda_streams.domain.ticks import Tick, traded_since
 from tables.execution import ExecutionRow, ShardRow
 
 __all__ = ["DeskRow", "Seen", "Shard"]
 
 _ENDED = 20
-"""Ended orders that a row remembers: more than end between two flushes of the mirror."""
+"""Ended orders that a row goes on remembering once the mirror has been told."""
 
 
 class Seen(NamedTuple):
@@ -23,10 +22,6 @@ class Seen(NamedTuple):
     """In smallest units."""
     volume: int | None
     """Shares traded that day, if the source says so."""
-
-    def traded(self, tick: Tick) -> int | None:
-        """Shares that changed hands between it and the next tick; None if the source does not say."""
-        return traded_since(self.volume, tick.volume)
 
 
 @dataclass(slots=True)
@@ -38,9 +33,11 @@ class DeskRow:
 
     def take(self, changes: list[Change]) -> None:
         """Remember what has ended."""
-        ended = tuple(change.order.order_id for change in changes if change.order.state.terminal)
-        if ended:
-            self.ended = (*self.ended, *ended)[-_ENDED:]
+        self.ended += tuple(change.order.order_id for change in changes if change.order.state.terminal)
+
+    def forget(self) -> None:
+        """Take note that the mirror was told of all that has ended; the last ones may not have reached it yet."""
+        self.ended = self.ended[-_ENDED:]
 
     def dump(self) -> bytes:
         row = ExecutionRow(orders=tuple(self.desk.orders.values()), positions=self.desk.positions, ended=self.ended)
@@ -63,6 +60,7 @@ class Shard:
     place: tuple[str, str, int] = ("", "", 0)
     day_ended: str | None = None
     ended: int | None = None
+    lost: int = -1
 
     @classmethod
     def of(cls, row: ShardRow) -> Shard:
@@ -80,6 +78,7 @@ class Shard:
             place=row.place,
             day_ended=row.day_ended,
             ended=row.ended,
+            lost=row.lost,
         )
 
     def dump(self) -> bytes:
@@ -96,6 +95,7 @@ class Shard:
             place=self.place,
             day_ended=self.day_ended,
             ended=self.ended,
+            lost=self.lost,
         )
         return row.model_dump_json().encode()
 

@@ -482,7 +482,7 @@ class Health(Value):
     ready: bool
     """True if it does its work now."""
     mode: str | None
-    """ACTIVE or HALTED for an arm."""
+    """Of an arm, as operators have set it: ACTIVE, REDUCING, HALTED or HALTED_HARD."""
     detail: str
     """What it is waiting for or doing, for people; empty if all is well."""
     lag: int | None

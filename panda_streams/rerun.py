@@ -30,6 +30,7 @@ _COMPUTED = (
     Reason.IOC_REMAINDER,
     Reason.DAY_ENDED,
     Reason.TTL_ENDED,
+    Reason.SQUARED_OFF,
     Reason.MARKET_CLOSED,
     Reason.CIRCUIT_LIMIT,
 )
@@ -103,7 +104,7 @@ def began(facts: Facts, moments: Sequence[Moment], instrument: Instrument, excha
         return None
     if first.parent is not None or first.signal_id is None:
         leg = first.parent is not None
-        cause = _filled_entry(facts) if leg else _decided_at(facts, moments, instrument, exchange)
+        cause = _filled_entry(facts) if leg else _decided_at(facts, moments)
         return None if cause is None else _own_order(first, cause, exchange)
     if facts.validated is None:
         return None
@@ -126,28 +127,23 @@ def _filled_entry(facts: Facts) -> TickRef | None:
     return None
 
 
-def _decided_at(facts: Facts, moments: Sequence[Moment], instrument: Instrument, exchange: Exchange) -> TickRef | None:
+def _decided_at(facts: Facts, moments: Sequence[Moment]) -> TickRef | None:
     """The place in the tick log at which the arm decided an order by itself: its id is derived from that."""
     first = facts.first
-    then = [moment for moment in moments if moment.time == first.time]
     if first.role is Role.FLATTEN:
         # Its id comes from the operator's action: it acted after all that the shard had met by then.
         filled = min((update.fill.tick.offset for update in facts.updates if update.fill is not None), default=_ALWAYS)
         passed = [moment for moment in moments if moment.time <= first.time and moment.place.offset < filled]
         return passed[-1].place.ref(2**31, first.time) if passed else None
-    for moment in then:
+    for moment in moments:
         offset, row = moment.place.offset, -1
-        if first.role is Role.SQUARE_OFF:
-            session = exchange.session(instrument, first.time)
-            due = {fill.time for _, fill in facts.fills} | {session.square_off if session is not None else None}
-            causes = [f"{at}/{offset}" for at in due]
-        else:
+        cause = f"{first.time}/{offset}"
+        if first.role is Role.PROTECTION:
             row = moment.tick.row if moment.tick is not None and first.reason is not Reason.TIME_EXIT else -1
-            causes = [f"{first.reason}/{offset}/{row}"]
-        for cause in causes:
-            name = f"{first.strategy_id}/{first.instrument}/{cause}"
-            if order_id(first.namespace, name, first.role) == first.order_id:
-                return moment.place.ref(row, moment.time)
+            cause = f"{first.reason}/{offset}/{row}"
+        name = f"{first.strategy_id}/{first.instrument}/{cause}"
+        if moment.time >= first.time and order_id(first.namespace, name, first.role) == first.order_id:
+            return moment.place.ref(row, first.time)
     return None
 
 
@@ -279,8 +275,10 @@ class _Again:
                 return
             if update.reason is Reason.MODIFIED_BY_STRATEGY:
                 amendment = Amendment(at=update.time, price=update.price, trigger=update.trigger)
-                desk = self._desk(order, 0, order.model_copy(update={"amendment": amendment}))
+                desk = self._desk(order, 0, order.model_copy(update={"amendments": (amendment,)}))
                 self._take(desk.pass_time(update.time, place))
+                if self._next is update:
+                    self._differs("nothing of it", update)
             else:
                 self._take([_followed(order, update)])
 

@@ -27,7 +27,8 @@ class ExecutionRow(Row):
     positions: dict[str, Position] = {}  # noqa: RUF012  pydantic copies defaults
     """By strategy_id; what is flat is absent."""
     ended: tuple[str, ...] = ()
-    """The last orders that ended, oldest first: taken out of the mirror again after a restart."""
+    """The last orders that ended, oldest first, and all that ended in the last micro-batch: taken out of the mirror
+    again after a restart."""
 
 
 class ShardRow(Row):
@@ -57,3 +58,5 @@ class ShardRow(Row):
     """The last trading date whose end was said."""
     ended: int | None = None
     """Event time of the end of the data, once it has passed: no beat follows that could carry a mark."""
+    lost: int = -1
+    """Risk's number of the last verdict that could not be processed and whose orders have ended for it."""

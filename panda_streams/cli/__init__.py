@@ -22,6 +22,8 @@ _COMMANDS = {
     "servers": "panda_streams.cli.up:servers",
     "status": "panda_streams.cli.status:status",
     "halt": "panda_streams.cli.control:halt",
+    "reduce": "panda_streams.cli.control:reduce",
+    "flatten": "panda_streams.cli.control:flatten",
     "resume": "panda_streams.cli.control:resume",
     "strategy": "panda_streams.cli.control:strategy",
     "paper": "panda_streams.cli.paper:paper",

@@ -1,4 +1,4 @@
-"""`panda halt`, `panda resume`, `panda strategy`: levels that an operator sets, in force until set again."""
+"""`panda halt`, `reduce`, `flatten`, `resume`, `strategy`: what stops trading, in force until it is taken back."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import psutil
 from redis.exceptions import RedisError
 
 from panda_streams.brokers.port import find_broker, registered_brokers
-from panda_streams.cli.operator_levels import levels_in_force, set_level
+from panda_streams.cli.operators import have_done, levels_in_force, set_level
 from panda_streams.errors import PandaError, ServerUnreachable
-from panda_streams.events import Health, Level, Mode
+from panda_streams.events import ActionKind, Health, Level, Mode
 from panda_streams.instrument_files import load_instruments
 from panda_streams.keys import Keys
 from panda_streams.levels import ALL, MODE, STRATEGY_STATE, strategy_scope
@@ -22,30 +22,86 @@ from panda_streams.settings import Settings, load_settings
 from panda_streams.topics import Topics
 from strategies.config import load_strategies
 
-__all__ = ["halt", "resume", "strategy"]
+__all__ = ["flatten", "halt", "reduce", "resume", "strategy"]
 
 _CONFIRM_S = 10.0
 _FRESH_MS = 5_000
 
 
+_reason = click.option("--reason", required=True, help="Why; shown on the dashboard and kept in the log.")
+
+
 @click.command()
 @click.argument("namespace")
-@click.option("--reason", required=True, help="Why; shown on the dashboard and kept in the log.")
-def halt(namespace: str, reason: str) -> None:
-    """Halt the arm NAMESPACE, or `all`: it refuses every signal until `panda resume`.
+@_reason
+@click.option("--hard", is_flag=True, help="Nor does it close a position by itself: no protective exit, no square-off.")
+def halt(namespace: str, reason: str, hard: bool) -> None:
+    """Halt the arm NAMESPACE, or `all`: it refuses every signal but cancellations until `panda resume`.
 
-    In force for arms that start later too. Returns once every running worker of the arm has confirmed; exits with 1
-    if one has not within 10 seconds.
+    What protects open positions goes on, unless --hard: legs of brackets, protective exits, square-off. In force for
+    arms that start later too. Returns once every running worker of the arm has confirmed; exits with 1 if one has not
+    within 10 seconds.
     """
-    _set_mode(namespace, Mode.HALTED, reason)
+    _set_mode(namespace, Mode.HALTED_HARD if hard else Mode.HALTED, reason)
+
+
+@click.command()
+@click.argument("namespace")
+@_reason
+def reduce(namespace: str, reason: str) -> None:
+    """Let the arm NAMESPACE, or `all`, only close positions until `panda resume`; confirmed as `panda halt` is."""
+    _set_mode(namespace, Mode.REDUCING, reason)
+
+
+@click.command()
+@click.argument("namespace")
+@_reason
+@click.option("--wait", type=click.FloatRange(min=1), default=30.0, show_default=True, help="Seconds to wait for it.")
+@click.confirmation_option(prompt="End all orders and close all positions at the market?")
+def flatten(namespace: str, reason: str, wait: float) -> None:
+    """End all orders of the arm NAMESPACE, close all its positions at the market, and halt it until `panda resume`.
+
+    A command that is done once, by the arm that runs or by the next one that does. Returns once nothing is left; exits
+    with 1 if something still is after --wait seconds: positions of a market that is closed wait for it to open.
+    """
+    settings = load_settings()
+    servers = find_servers(settings)
+    find_broker(namespace)
+    completed = have_done(settings, servers, namespace, ActionKind.FLATTEN, wait, reason=reason)
+    if completed is None:
+        raise PandaError(
+            f"written, but not completed within {wait:g} s",
+            fix="do not repeat it: it is done, once, by the arm; `panda status` and the dashboard show what is left",
+        )
+    if not completed.done:
+        raise PandaError(f"refused, nothing has changed: {completed.detail}")
+    click.echo(f"{namespace}: {completed.detail}; halted")
 
 
 @click.command()
 @click.argument("namespace")
 @click.option("--reason", default="resumed by the operator", show_default=True, help="Why.")
 def resume(namespace: str, reason: str) -> None:
-    """Resume the arm NAMESPACE, or `all`: takes back the halt of the same name."""
-    _set_mode(namespace, Mode.ACTIVE, reason)
+    """Resume the arm NAMESPACE, or `all`: takes back the halt of the same name, and stops of its own.
+
+    An arm whose loss is still beyond its limit stops itself again at once: `panda risk set` changes the limit.
+    """
+    running = _set_mode(namespace, Mode.ACTIVE, reason)
+    settings = load_settings()
+    servers = find_servers(settings)
+    for name in [broker.namespace for broker in registered_brokers().values() if broker.trader is not None]:
+        if namespace in (name, ALL):
+            within = _CONFIRM_S if name in running else 0.0
+            completed = have_done(settings, servers, name, ActionKind.RESUME, within, reason=reason)
+            if completed is None and name in running:
+                raise PandaError(
+                    f"written, but {name} has not answered within {_CONFIRM_S:g} s",
+                    fix="do not repeat it: it is done, once, when the arm runs; look at `panda status`",
+                )
+            if completed is not None and not completed.done:
+                raise PandaError(f"{name}: {completed.detail}")
+            if completed is not None:
+                click.echo(f"{name}: {completed.detail}")
 
 
 @click.group()
@@ -69,7 +125,8 @@ def resume_strategy(strategy_id: str, reason: str) -> None:
     _set_strategy(strategy_id, "ACTIVE", reason)
 
 
-def _set_mode(namespace: str, mode: Mode, reason: str) -> None:
+def _set_mode(namespace: str, mode: Mode, reason: str) -> set[str]:
+    """Set a mode and wait for its confirmation; the namespaces of which a worker runs."""
     settings = load_settings()
     servers = find_servers(settings)
     if namespace != ALL:
@@ -93,6 +150,7 @@ def _set_mode(namespace: str, mode: Mode, reason: str) -> None:
             f"written, but not yet confirmed as {mode} by {', '.join(missing)}",
             fix="look at `panda status`: such a worker obeys as soon as it reads the control topic, or is dead",
         )
+    return {name.rpartition("-")[0] for name in confirmed}
 
 
 def _set_strategy(strategy_id: str, state: str, reason: str) -> None:
@@ -105,6 +163,13 @@ def _set_strategy(strategy_id: str, state: str, reason: str) -> None:
     topic, scope = Topics(servers.prefix).control, strategy_scope(strategy_id)
     asyncio.run(set_level(settings, servers, topic, scope, STRATEGY_STATE, state, reason))
     click.echo(f"{strategy_id}: {state}")
+
+
+def _obeys(said: str | None, mode: Mode) -> bool:
+    """Whether a worker in one mode obeys another: a stricter one does, unless it was to trade again."""
+    if said is None or mode is Mode.ACTIVE:
+        return said == mode
+    return Mode(said).rank >= mode.rank
 
 
 async def _halt_of_all(settings: Settings, servers: Servers) -> Level | None:
@@ -131,7 +196,7 @@ async def _confirmations(servers: Servers, arms: list[str], mode: Mode) -> tuple
                         continue
                     # One that is silent and lives, hung or stopped, has confirmed nothing.
                     name = f"{namespace}-{int(instance)}"
-                    (confirmed if health.mode == mode and not silent else missing).append(name)
+                    (confirmed if _obeys(health.mode, mode) and not silent else missing).append(name)
             if not missing or time.monotonic() > deadline:
                 return confirmed, missing
             await asyncio.sleep(0.2)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import re
-import time
-import uuid
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -20,13 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from panda_streams.asking import ask
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.brokers.port import registered_brokers
 from panda_streams.calendar_files import calendar_of
+from panda_streams.cli.operators import have_done
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.errors import PandaError, ServerUnreachable, SettingsError
-from panda_streams.events import Action, ActionKind, OrderUpdate
+from panda_streams.events import ActionKind, OrderUpdate
 from panda_streams.explain import Explanation, explain
 from panda_streams.instrument_files import load_instruments
 from panda_streams.keys import Keys
@@ -38,7 +35,6 @@ from panda_streams.servers import Servers, find_servers
 from panda_streams.settings import Settings, load_settings
 from panda_streams.streams.client import client_options
 from panda_streams.streams.readback import ReadBack
-from panda_streams.streams.sender import partition_of
 from panda_streams.topics import Topics
 from panda_streams.worlds import enter
 from strategies.config import StrategyConfig, load_strategies
@@ -176,26 +172,9 @@ def _config(settings: Settings, strategy_id: str) -> StrategyConfig:
     return configs[strategy_id]
 
 
-def _do(settings: Settings, **fields: Any) -> None:
+def _do(settings: Settings, what: ActionKind, **fields: Any) -> None:
     """Have the arm carry out an action, and print what it says."""
-    servers = find_servers(settings)
-    action = Action(
-        world=servers.world.name,
-        namespace=_NAMESPACE,
-        # Not derived from a cause in the log: that this operator wants it is the cause, each time anew.
-        action_id=uuid.uuid4().hex,
-        who=getpass.getuser(),
-        at=time.time_ns() // 1_000_000,
-        **fields,
-    )
-    partition = partition_of(_NAMESPACE.encode(), settings.partitions)
-    topic = Topics(servers.prefix).of(_NAMESPACE, "audit")
-
-    async def asked() -> Any:
-        await enter(settings, servers)
-        return await ask(client_options(settings, servers.kafka), topic, partition, action, _ANSWER_S)
-
-    completed = asyncio.run(asked())
+    completed = have_done(settings, find_servers(settings), _NAMESPACE, what, _ANSWER_S, **fields)
     if completed is None:
         raise PandaError(
             f"written, but the arm {_NAMESPACE} has not answered within {_ANSWER_S:g} s",

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from panda_streams.brokers.port import find_broker, registered_brokers
-from panda_streams.cli.operator_levels import levels_in_force, set_level
+from panda_streams.cli.operators import levels_in_force, set_level
 from panda_streams.domain.instruments import Instruments
 from panda_streams.domain.risk.limits import (
     ACCOUNT,

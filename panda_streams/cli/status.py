@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from panda_streams.brokers.port import registered_brokers
+from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.values import Value
 from panda_streams.embedded.processes import ProcessRow, ProcessState, read_processes
 from panda_streams.errors import ServerUnreachable, StampMismatch
@@ -50,7 +51,7 @@ class StatusRow(Value):
     pid: int | None
     state: str
     mode: str | None
-    """ACTIVE or HALTED for an arm."""
+    """Of an arm, as operators have set it: ACTIVE, REDUCING, HALTED or HALTED_HARD."""
     ready: bool | None
     """None for a process that does not say: Kafka and Redis."""
     lag: int | None
@@ -300,7 +301,7 @@ def _print(report: Report, *, now: int) -> None:
             _number(row.instance),
             _number(row.pid, grouped=False),
             Text(row.state, style="green" if well else "red"),
-            Text(row.mode or _ABSENT, style="bold red" if row.mode == "HALTED" else ""),
+            Text(row.mode or _ABSENT, style="bold red" if row.mode not in (None, Mode.ACTIVE) else ""),
             Text({True: "yes", False: "no", None: _ABSENT}[row.ready]),
             _number(row.lag),
             _number(row.events),

@@ -153,6 +153,12 @@ class Agent(ABC):
         """Take what `wants` asked for."""
         raise NotImplementedError(f"{self.name} wants nothing")
 
+    def stray(self, part: Part, topic: str, record: Received) -> list[Output]:
+        """What is to be said of a record of an input that goes to the dead-letter topic, after its letter: whoever
+        waits for what would have come of it must not wait for ever. It may put rows, and comes for each such record,
+        said again or not."""
+        return []
+
     def beat(self, part: Part, reached: int, now: float) -> list[Output]:
         """Say that nothing with a time up to `reached` follows. `now` is a monotonic clock, for what need not be said
         more often than people look."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from panda_streams.errors import BadEvent
 
 __all__ = ["BEAT_MS", "HOLD", "Bound", "Input", "Inputs", "Item", "Received", "StreamCursor", "Wanted"]
@@ -26,7 +28,7 @@ NEVER = -(2**62)
 """The watermark of a stream that has said nothing."""
 
 
-class Item(NamedTuple):
+class Item(Struct, frozen=True, gc=False):
     """A decoded record."""
 
     event: Any
@@ -75,7 +77,7 @@ class Input:
     """True for what comes from outside of event time, as an operator's word: handled first, and not waited for."""
 
 
-class Received(NamedTuple):
+class Received(Struct, frozen=True, gc=False):
     """A record as it came from the log."""
 
     offset: int
@@ -102,7 +104,7 @@ class StreamCursor(NamedTuple):
     """Highest sequence handled, by producer."""
 
 
-class Held(NamedTuple):
+class Held(Struct, frozen=True, gc=False):
     """A record that waits to be handled."""
 
     record: Received
@@ -226,6 +228,7 @@ class Inputs:
             log = self.logs[input.topic] = Log(input, len(self._streams))
             self._streams += log.streams.values()
         self._ordered = ordered
+        self._urgent = [stream for stream in self._streams if stream.log.input.urgent]
         self._strays = 0
         self._only = self._streams[0] if len(self._streams) == 1 else None
         self._arrivals = 0
@@ -342,12 +345,16 @@ class Inputs:
     def next(self) -> tuple[Log, Stream | None] | None:
         """Whose first record is to be handled now; None if nothing may be. Without a stream: the log's first stray."""
         only = self._only
-        if only is not None and not only.buffer:
-            self._decode_next(only)
+        if only is not None:
+            if not only.buffer:
+                self._decode_next(only)
+            if not self._strays:
+                return only.place if only.buffer else None
         if self._strays:
             return next(log for log in self.logs.values() if log.strays), None
-        if only is not None:
-            return only.place if only.buffer else None
+        for stream in self._urgent:
+            if stream.buffer:
+                return stream.place
         return self._first_ordered() if self._ordered else self._first_come()
 
     def _decode_next(self, only: Stream) -> None:
@@ -379,8 +386,6 @@ class Inputs:
         smallest: tuple[int, int, int] = (0, 0, 0)
         for stream in self._streams:
             if stream.buffer:
-                if stream.log.input.urgent:
-                    return stream.place
                 item = stream.buffer[0].item
                 key = (item.time + stream.delay, item.rank, stream.index)
                 if best is None or key < smallest:
@@ -397,7 +402,7 @@ class Inputs:
     def waits_for(self) -> list[str]:
         """The streams whose watermark holds back the first record: what a person asks when nothing moves."""
         times = [stream.buffer[0].item.time + stream.delay for stream in self._streams if stream.buffer]
-        if not times or not self._ordered:
+        if not times or not self._ordered or any(stream.buffer for stream in self._urgent):
             return []
         effect = min(times)
         return [
@@ -441,7 +446,7 @@ class Inputs:
         lowest: int | None = None
         for stream in self._streams:
             bound = stream.log.input.bound
-            if bound is Bound.NONE:
+            if bound is Bound.NONE or stream.log.input.urgent:
                 continue
             if stream.buffer:
                 reached = stream.buffer[0].item.time - 1

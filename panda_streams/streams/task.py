@@ -136,12 +136,12 @@ class Task:
             held = inputs.pop(log, stream)
             items += 1
             if stream is None:
-                said = [self._letter(log.input.topic, held.record, str(held.item.event))]
+                said = self._stray(log.input.topic, held.record, str(held.item.event))
             else:
                 try:
                     said = agent.step(part, item := held.item, held.record.offset)
                 except BadEvent as error:
-                    said = [self._letter(log.input.topic, held.record, str(error))]
+                    said = self._stray(log.input.topic, held.record, str(error))
                 if time is None or item.time > time:
                     time = item.time
             if said:
@@ -159,8 +159,10 @@ class Task:
         """Records of an input that a restart would read again, the most of all inputs."""
         return max(offset - self._written[topic] for topic, offset in self.inputs.handled().items())
 
-    def _letter(self, topic: str, record: Received, reason: str) -> Output:
-        return self._dead_letter(Stray(topic, self.partition, record, reason))
+    def _stray(self, topic: str, record: Received, reason: str) -> list[Output]:
+        """The letter of a record that cannot be processed, and what the agent says of it."""
+        letter = self._dead_letter(Stray(topic, self.partition, record, reason))
+        return [letter, *self.agent.stray(self._part, topic, record)]
 
     def _rows(self, outputs: list[Output]) -> dict[bytes, bytes]:
         rows = self._part.rows.encoded()

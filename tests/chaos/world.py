@@ -30,15 +30,15 @@ from tests.chaos.compare import (
 )
 from tests.chaos.kills import Kill
 from tests.chaos.progress import behind, delete_topics
-from tests.chaos.servers import TestServers
 from tests.chaos.victims import GaveUp, Victim
 from tests.integration.conftest import clean_environment, given_settings
 from tests.integration.reading import read_topic
+from tests.servers import RunningServers
 
 __all__ = ["ChaosWorld", "Outcome"]
 
 _ROOT = Path(__file__).parents[2]
-_STRATEGIES = Path(__file__).parent / "strategies"
+_HERE = Path(__file__).parent
 _NAME = "replay:chaos"
 """The same for all runs, since each record carries it; what keeps the runs apart is topic prefix, Redis and home."""
 _INPUTS = {
@@ -50,6 +50,7 @@ _INPUTS = {
         "paper.signals.validated",
         "paper.orders.filled",
         "paper.marks",
+        "paper.audit",
     ),
 }
 """By group."""
@@ -80,7 +81,7 @@ class Outcome:
 class ChaosWorld:
     """Feed, brain and paper arm of one run, on servers that other runs share."""
 
-    def __init__(self, directory: Path, servers: TestServers, recording: Path, speed: str) -> None:
+    def __init__(self, directory: Path, servers: RunningServers, recording: Path, speed: str) -> None:
         directory.mkdir(parents=True)
         self._prefix = f"{directory.name}."
         self._partitions = 4
@@ -92,7 +93,9 @@ class ChaosWorld:
             "PANDA_WORLD": _NAME,
             "PANDA_PORT_BASE": str(servers.ports.base),
             "PANDA_TOPIC_PREFIX": self._prefix,
-            "PANDA_STRATEGIES": str(_STRATEGIES),
+            "PANDA_STRATEGIES": str(_HERE / "strategies"),
+            "PANDA_CALENDAR": str(_HERE / "calendar.yaml"),
+            "PANDA_LIMITS": str(_HERE / "limits.yaml"),
             "KAFKA_BROKER_URL": f"kafka://{servers.kafka}",
             "REDIS_URL": self._redis,
         }
@@ -219,6 +222,7 @@ class ChaosWorld:
                     charges=Decimal(record["charges"]),
                     realised=Decimal(record["realised"]),
                     fills=record["fills"],
+                    bookings=record["bookings"],
                     positions={row["instrument"]: row["quantity"] for row in positions if row["quantity"]},
                 )
             text = client.get(keys.risk)

@@ -131,6 +131,7 @@ def steps_of_the_loop(runner: Runner, logs: Logs, size: int) -> list[Step]:
             await own._receive()
             if not (await own._work(write=True) or moved):
                 break
+        await own._work(write=True, limit=0, beats=1)
         await real.Runner(loop, runner.agent, table, runner.partition)._take_over()
 
     with patch("panda_streams.streams.runner.time", SimpleNamespace(monotonic=lambda: 0.0, perf_counter=lambda: 0.0)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
@@ -20,12 +20,14 @@ from agents.strategy import Brain
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.brokers.port import Broker
 from panda_streams.codec import encode_batch, encode_beat
-from panda_streams.domain.risk.rules import Allowance
-from panda_streams.events import Beat, Signal, TickBatch
+from panda_streams.domain.protection import Protection
+from panda_streams.domain.risk.limits import LimitSet
+from panda_streams.events import Beat, TickBatch
 from panda_streams.feeds.batching import Batcher, Record, Standing, Step
 from panda_streams.identity import Home, Identity, Ports, Role
 from panda_streams.identity import World as Name
 from panda_streams.levels import Levels
+from panda_streams.limit_files import strategy_limits
 from panda_streams.streams.agent import Agent, Output, Stray
 from panda_streams.streams.inputs import Received
 from panda_streams.streams.sender import partition_of
@@ -33,7 +35,7 @@ from panda_streams.streams.task import CURSOR, OUTBOX
 from panda_streams.topics import Topics
 from tests.chaos.compare import COMPARED, ArmAccount, ArmBook, Entry
 from tests.simulation.logs import GARBAGE, Logs
-from tests.simulation.market import INSTRUMENTS, PARTITIONS, SHARDS, Market
+from tests.simulation.market import CALENDAR, INSTRUMENTS, PARTITIONS, SHARDS, Market
 from tests.simulation.runner import AT_EASE, Broken, Runner
 
 __all__ = ["Arm", "Feed", "World"]
@@ -117,15 +119,14 @@ class Arm:
         self,
         namespace: str,
         trader: PaperTrader,
-        allowance: Callable[[Signal], Allowance],
+        protections: dict[str, Protection],
         risk: Runner,
         execution: list[Runner],
         portfolio: list[Runner],
     ) -> None:
         self.namespace = namespace
         self.trader = trader
-        self.allowance = allowance
-        """What its configuration allows the strategy of a signal."""
+        self.protections = protections
         self.risk = risk
         self.execution = execution
         self.portfolio = portfolio
@@ -180,6 +181,7 @@ class Arm:
                     Decimal(book["charges"]),
                     sum((Decimal(place["realised"]) for place in places), Decimal(0)),
                     book["fills"],
+                    book["bookings"],
                     {place["instrument"]: place["quantity"] for place in places if place["quantity"]},
                 )
         return books
@@ -199,15 +201,19 @@ class World:
 
     def _arm(self, namespace: str, chance: random.Random) -> Arm:
         context = _context(self.market, namespace)
-        trader = PaperTrader(self.market.scenario.latency_ms, Decimal("0.001"), Decimal("0.0005"))
+        trader = PaperTrader(self.market.scenario.market, CALENDAR)
         broker = Broker(namespace, namespace, "INR", live=False, trader=None)
         books = {partition_of(s.config.strategy_id.encode(), PARTITIONS) for s in self.market.strategies}
         portfolio, execution = PortfolioAgent(context, broker), ExecutionAgent(context, trader)
-        home, risk = partition_of(namespace.encode(), PARTITIONS), RiskAgent(context, broker)
+        home, risk = partition_of(namespace.encode(), PARTITIONS), RiskAgent(context, broker, trader, SHARDS)
         return Arm(
             namespace,
             trader,
-            risk._allowance,
+            {
+                strategy_id: config.accounts[namespace].protection
+                for strategy_id, config in context.strategies.items()
+                if namespace in config.accounts
+            },
             self._runner(risk, home, chance),
             [self._runner(execution, shard, chance) for shard in range(PARTITIONS)],
             [self._runner(portfolio, partition, chance) for partition in sorted(books)],
@@ -302,5 +308,9 @@ def _context(market: Market, namespace: str | None) -> Context:
     role = Role.ARM if namespace else Role.BRAIN
     identity = Identity(role, namespace, 0, _WORLD, Home(Path("unused")), Ports(20_000), "")
     strategies = {strategy.config.strategy_id: strategy.config for strategy in market.strategies}
+    limits = LimitSet.model_validate(market.scenario.limits)
+    if namespace is not None:
+        limits = limits.tightened(strategy_limits(strategies.values(), namespace))
     mirror: Any = None
-    return Context(identity, _TOPICS, INSTRUMENTS, strategies, Levels(), mirror, PARTITIONS, market.scenario.ordered)
+    ordered = market.scenario.ordered
+    return Context(identity, _TOPICS, INSTRUMENTS, strategies, limits, Levels(), mirror, PARTITIONS, ordered)

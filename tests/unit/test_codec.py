@@ -11,11 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from panda_streams.codec import decode, decode_depth, decode_market, encode, encode_batch, encode_beat
+from panda_streams.domain.bookings import Booking, BookingKind
 from panda_streams.domain.orders import Fill
 from panda_streams.domain.signals import Intent, Quote, Side, Signal
 from panda_streams.domain.ticks import Depth, DepthLevel, Tick, TickRef
 from panda_streams.errors import BadEvent
-from panda_streams.events import WIRE_EVENTS, Beat, Filled, Mark, Phase, TickBatch
+from panda_streams.events import (
+    WIRE_EVENTS,
+    Beat,
+    Booked,
+    DayEnd,
+    Filled,
+    Mark,
+    OrderUpdate,
+    Phase,
+    TickBatch,
+    Validated,
+)
 
 integers = st.integers(-(2**53), 2**53)
 counts = st.integers(0, 2**53)
@@ -59,7 +71,21 @@ signals = st.builds(
     quote=st.none() | st.builds(Quote, tick=refs, price=decimals, bid=st.none() | decimals, ask=st.none() | decimals),
     cause=refs,
 )
-fills = st.builds(Filled, kind=st.just("fill"), fill=st.builds(Fill, price=decimals, charges=decimals, tick=refs))
+trades = st.builds(Fill, price=decimals, charges=st.dictionaries(st.text(), decimals, max_size=3), tick=refs)
+fills = st.builds(Filled, kind=st.just("fill"), fill=trades)
+updates = st.builds(
+    OrderUpdate,
+    kind=st.just("order"),
+    price=st.none() | decimals,
+    trigger=st.none() | decimals,
+    fill=st.none() | trades,
+)
+validated = st.builds(Validated, kind=st.just("validated"), signal=signals)
+deposits = st.builds(
+    Booking, kind=st.just(BookingKind.DEPOSIT), amount=decimals.filter(lambda amount: amount > 0), reason=st.text()
+)
+bookings = st.builds(Booked, kind=st.just("booking"), booking=deposits)
+day_ends = st.builds(DayEnd, kind=st.just("day-end"))
 marks = st.builds(Mark, kind=st.just("mark"), prices=st.dictionaries(st.text(), decimals, max_size=3))
 
 
@@ -100,7 +126,7 @@ def test_a_beat_comes_back(beat):
     assert decode_market(encode_beat(beat)) == beat
 
 
-@given(st.one_of(signals, fills, marks))
+@given(st.one_of(signals, fills, marks, updates, validated, bookings, day_ends))
 def test_an_event_comes_back_to_the_last_digit(event):
     data = encode(event)
 

@@ -30,13 +30,13 @@ def test_without_an_environment_everything_has_a_default():
 def test_the_environment_sets_what_it_names(monkeypatch):
     monkeypatch.setenv("BROKER_NAMESPACE", "paper")
     monkeypatch.setenv("PANDA_HOME", "~/panda")
-    monkeypatch.setenv("PANDA_PAPER_CHARGE_RATE", "0.00123")
+    monkeypatch.setenv("PANDA_PAPER_SLIPPAGE", "0.00123")
 
     settings = load_settings()
 
     assert settings.broker_namespace == "paper"
     assert settings.home_dir.path == Path.home() / "panda"
-    assert settings.paper_charge_rate == Decimal("0.00123")
+    assert settings.paper_slippage == Decimal("0.00123")
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch):
@@ -56,7 +56,9 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
         ("PANDA_INSTANCE", "first"),
         ("PANDA_CLOCK", "event"),
         ("PANDA_PAPER_SLIPPAGE", "1.5"),
-        ("PANDA_PAPER_CHARGE_RATE", "-0.1"),
+        ("PANDA_PAPER_LATENCY_SPREAD_MS", "-1"),
+        ("PANDA_PAPER_PARTICIPATION", "0"),
+        ("PANDA_PAPER_QUEUE", "first"),
         ("PANDA_SIM_RATE", "0"),
         ("KAFKA_SECURITY_PROTOCOL", "TLS"),
     ],

@@ -26,6 +26,7 @@ __all__ = [
     "Worth",
     "book_booking",
     "carried",
+    "free_product",
     "largest_order",
     "margin",
     "order_changed",
@@ -60,7 +61,7 @@ class Book(Value):
 
     cash: Decimal
     product: Product | None = None
-    """How the open positions are held; None without any."""
+    """How the open positions are held, and those that orders in flight may open; None without any."""
     fills: int = 0
     """Fills heard of."""
     positions: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
@@ -249,9 +250,21 @@ def order_changed(
             left = reservations[order_id].quantity - fill.quantity
             reservations[order_id] = reservations[order_id].model_copy(update={"quantity": max(left, 0)})
         prices = {**account.prices, fill.instrument: fill.price}
-    if state.terminal:
-        reservations.pop(order_id, None)
-    return account.model_copy(update={"books": books, "reservations": reservations, "prices": prices})
+    ended = reservations.pop(order_id, None) if state.terminal else None
+    changed = account.model_copy(update={"books": books, "reservations": reservations, "prices": prices})
+    who = fill.strategy_id if fill is not None else ended.strategy_id if ended is not None else None
+    return free_product(changed, who) if who is not None else changed
+
+
+def free_product(account: Account, strategy_id: str) -> Account:
+    """The account once a strategy without positions, and without orders that may open one, has no product any more."""
+    book = account.books[strategy_id]
+    if book.product is None or book.positions:
+        return account
+    if any(o.strategy_id == strategy_id and not o.closes for o in account.reservations.values()):
+        return account
+    flat = book.model_copy(update={"product": None})
+    return account.model_copy(update={"books": {**account.books, strategy_id: flat}})
 
 
 def _filled(book: Book, fill: Fill, instrument: Instrument | None) -> Book:
@@ -286,7 +299,6 @@ def _filled(book: Book, fill: Fill, instrument: Instrument | None) -> Book:
     return book.model_copy(
         update={
             "cash": cash,
-            "product": book.product if positions else None,
             "fills": book.fills + 1,
             "positions": positions,
             "costs": costs,

@@ -339,8 +339,8 @@ class _Case:
     def _settled(self, quantity: int) -> Finding:
         holdings: Holdings = self.book.holdings[self.signal.instrument]
         today, before = self.allowance.today, self.allowance.settled_before
-        assert today is not None, "the arm of an account that delivers has a calendar"
-        assert before is not None
+        if today is None or before is None:
+            return Finding(rule=Rule.NOT_SETTLED, passed=False, value=str(quantity))
         free = sellable(holdings, today, btst=self.allowance.btst, settled_before=before)
         free -= self._flying(self.signal.side, closing=True)
         return Finding(rule=Rule.NOT_SETTLED, passed=quantity <= free, value=str(quantity), limit=str(free))
@@ -406,6 +406,8 @@ class _Case:
         """
         allowance, price, lot = self.allowance, self.price, self.instrument.lot
         assert price is not None
+        # Orders in flight may close the other side, too, but never more of it than there is.
+        closing = min(closing + self._flying(side, closing=True), max(-self.held * _sign(side), 0))
         findings = [
             Finding(
                 rule=Rule.SHORT_NOT_ALLOWED,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from agents.context import Context
+from panda_streams.brokers.paper import PaperTrader
+from panda_streams.domain.calendar import Calendar
 from panda_streams.domain.instruments import Instrument, InstrumentKind, Instruments
+from panda_streams.domain.matching import PaperMarket, QueueModel
+from panda_streams.domain.risk.limits import LimitSet
 from panda_streams.identity import Home, Identity, Ports, Role, World
 from panda_streams.levels import Levels
+from panda_streams.limit_files import strategy_limits
 from panda_streams.topics import Topics
 from strategies.config import StrategyConfig
+from tests.unit.builders import CALL, FUTURE, INDEX, SHARE
 
 TICKS = "market.ticks"
 
@@ -35,10 +42,23 @@ class FakeMirror:
 
 INSTRUMENTS = Instruments(
     [
-        Instrument(exchange="NSE", symbol="INFY", kind=InstrumentKind.EQUITY),
+        SHARE,
         Instrument(exchange="NSE", symbol="TCS", kind=InstrumentKind.EQUITY),
-        Instrument(exchange="NSE", symbol="NIFTY 50", kind=InstrumentKind.INDEX),
+        INDEX,
+        FUTURE,
+        CALL,
     ]
+)
+
+TRADER = PaperTrader(
+    PaperMarket(
+        latency_ms=500,
+        latency_spread_ms=0,
+        slippage=Decimal("0.001"),
+        participation=Decimal(1),
+        queue=QueueModel.THROUGH,
+    ),
+    Calendar.simulated(),
 )
 
 
@@ -65,6 +85,7 @@ def a_context(
         instruments=INSTRUMENTS,
         strategies={config.strategy_id: config for config in configs},
         levels=Levels(),
+        limits=strategy_limits(configs, namespace) if namespace else LimitSet(),
         mirror=FakeMirror(),  # type: ignore[arg-type]
         partitions=partitions,
         ordered=ordered,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -12,79 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.execution import ExecutionAgent
-from panda_streams.brokers.paper import PaperTrader
-from panda_streams.codec import decode, encode, encode_batch, encode_beat
-from panda_streams.domain.orders import OrderState
-from panda_streams.domain.signals import Side
-from panda_streams.events import Beat, Filled, Mark, OrderUpdate, Phase, StageBeat, Validated
-from tests.unit.agents.fakes import TICKS, a_context
-from tests.unit.bench import DLQ, Bench, Killed
-from tests.unit.builders import INFY, T0, a_batch, a_beat, a_ref, a_signal, a_tick
-
-VALIDATED = "paper.signals.validated"
-TRADER = PaperTrader(latency_ms=500, slippage=Decimal("0.001"), charge_rate=Decimal("0.0005"))
-SECOND = 1000
-
-
-def beat(offset: int, *, end: bool = False) -> bytes:
-    return encode_beat(Beat("sim", "sim", "1", offset, T0 + offset * SECOND, Phase.OPEN, end))
-
-
-def ticks_log(prices: Sequence[int | None]) -> list[bytes]:
-    """A log with one record a second: a batch of one tick, or a beat where the price is None."""
-    return [
-        beat(offset)
-        if price is None
-        else encode_batch(a_batch(a_tick(price, row=offset, time=T0 + offset * SECOND), sequence=offset))
-        for offset, price in enumerate(prices)
-    ]
-
-
-def a_validated(cause: int, number: int = 0, quantity: int = 5) -> Validated:
-    """An order caused by the tick at offset `cause`."""
-    time = T0 + cause * SECOND
-    return Validated(
-        world="sim",
-        namespace="paper",
-        signal=a_signal(sequence=number, cause=a_ref(row=cause, offset=cause, time=time)),
-        order_id=f"order-{number}",
-        quantity=quantity,
-        time=time,
-        rules=(),
-        producer="risk",
-        sequence=number,
-    )
-
-
-class Arm:
-    """An execution agent on a bench; on the wall clock unless `ordered`."""
-
-    def __init__(self, log: list[bytes], *, ordered: bool = False, trader: PaperTrader = TRADER) -> None:
-        self.ticks = log
-        self.context = a_context(ordered=ordered)
-        self.bench = Bench(lambda: ExecutionAgent(self.context, trader))
-
-    def tick(self, offset: int) -> None:
-        self.bench.deliver(TICKS, offset, self.ticks[offset])
-
-    def order(self, validated: Validated, offset: int = 0) -> None:
-        self.bench.deliver(VALIDATED, offset, encode(validated))
-
-    def risk_beat(self, offset: int, time: int) -> None:
-        self.bench.deliver(VALIDATED, offset, encode(a_beat("risk", time)))
-
-    def updates(self) -> list[OrderUpdate]:
-        return [decode(OrderUpdate, output.value) for output in self.bench.to("paper.orders.updates")]
-
-    def fills(self) -> list[tuple[int, str]]:
-        return [(u.fill.tick.offset, str(u.fill.price)) for u in self.updates() if u.fill]
-
-    def marks(self) -> list[Mark]:
-        return [decode(Mark, output.value) for output in self.bench.beats_to("paper.marks")]
-
-    def beats(self) -> list[int]:
-        return [decode(StageBeat, output.value).time for output in self.bench.beats_to("paper.orders.updates")]
+from panda_streams.codec import decode, encode, encode_batch
+from panda_streams.domain.charges import fill_charges
+from panda_streams.domain.orders import OrderState, Product, Role
+from panda_streams.domain.signals import Intent, Side
+from panda_streams.events import Filled, Mark
+from tests.unit.agents.execution_arm import SECOND, VALIDATED, Arm, a_validated, beat, played, ticks_log
+from tests.unit.agents.fakes import TICKS, TRADER
+from tests.unit.bench import DLQ, Killed
+from tests.unit.builders import INFY, SHARE, T0, a_batch, a_beat, a_tick
 
 
 def test_a_market_order_fills_at_the_first_tick_after_its_latency() -> None:
@@ -98,7 +35,9 @@ def test_a_market_order_fills_at_the_first_tick_after_its_latency() -> None:
     assert (working.state, filled.state) == (OrderState.WORKING, OrderState.FILLED)
     assert filled.fill is not None
     assert (filled.fill.price, filled.fill.quantity) == (Decimal("1402.45"), 5)  # 1401 + 0.1 %, up to the next 0.05
-    assert filled.fill.charges == Decimal("1402.45") * 5 * Decimal("0.0005")
+    assert filled.fill.charges == fill_charges(
+        SHARE, Product.MIS, Side.BUY, 5, Decimal("1402.45"), date(2021, 6, 8), Decimal(0)
+    )
 
 
 def test_the_fill_reaches_the_portfolio_under_the_sequence_of_its_update() -> None:
@@ -295,12 +234,12 @@ def test_an_order_walks_the_depth_where_the_tick_has_one() -> None:
     log = [*ticks_log([140_000]), encode_batch(a_batch(tick, sequence=1)) + b"\n" + book]
     arm = Arm(log)
     arm.tick(0)
-    arm.order(a_validated(cause=0, quantity=5))
+    arm.order(a_validated(cause=0, quantity=4))
 
     arm.tick(1)
 
     trades = [(u.fill.quantity, str(u.fill.price), u.state) for u in arm.updates() if u.fill]
-    assert trades == [(3, "1401.00", OrderState.WORKING), (2, "1402.00", OrderState.FILLED)]
+    assert trades == [(3, "1401.00", OrderState.WORKING), (1, "1402.00", OrderState.FILLED)]
 
 
 def test_marks_say_the_last_prices_of_what_is_held_and_nothing_else() -> None:
@@ -321,24 +260,28 @@ def test_what_was_sold_is_marked_no_more() -> None:
     arm.tick(0)
     arm.order(a_validated(cause=0))
     arm.tick(1)
-    bought = a_validated(cause=1, number=1)
-    arm.order(bought.model_copy(update={"signal": bought.signal.model_copy(update={"side": Side.SELL})}), offset=1)
+    arm.order(a_validated(cause=1, number=1, side=Side.SELL, role=Role.EXIT, intent=Intent.EXIT), offset=1)
 
     arm.tick(2)
     arm.tick(3)
 
     assert [update.side for update in arm.updates() if update.fill] == [Side.BUY, Side.SELL]
     assert arm.marks() == []
-    assert orjson.loads(arm.bench.rows[b"shard/0"])["prices"] == {}
+    assert orjson.loads(arm.bench.rows[b"shard/0"])["seen"] == {}
 
 
-def test_an_order_for_what_the_arm_does_not_know_ends_at_once() -> None:
-    arm = Arm([])
-    order = a_validated(cause=0)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_each_order_for_what_the_arm_does_not_know_ends_at_once(ordered: bool) -> None:
+    arm = Arm(ticks_log([None]), ordered=ordered)
+    arm.tick(0)
 
-    arm.order(order.model_copy(update={"signal": order.signal.model_copy(update={"instrument": "NSE:NONE"})}))
+    arm.order(a_validated(cause=0, instrument="NSE:NONE", tickets=3))
 
-    assert [(u.state, u.reason) for u in arm.updates()] == [("WORKING", None), ("EXPIRED", "INSTRUMENT_UNKNOWN")]
+    assert [(u.order_id, u.state, u.reason) for u in arm.updates()] == [
+        ("order-0", "REJECTED", "INSTRUMENT_UNKNOWN"),
+        ("order-0-1", "REJECTED", "INSTRUMENT_UNKNOWN"),
+        ("order-0-2", "REJECTED", "INSTRUMENT_UNKNOWN"),
+    ]
 
 
 moves = st.lists(st.sampled_from(["tick", "order", "restart", "kill at write", "kill at send"]), max_size=40)
@@ -348,29 +291,6 @@ some_prices = st.lists(st.one_of(st.none(), st.integers(130_000, 150_000)), min_
 def some_causes(data: Any, prices: Sequence[int | None]) -> list[int]:
     ticks = [offset for offset, price in enumerate(prices) if price]
     return sorted(data.draw(st.lists(st.sampled_from(ticks), max_size=4))) if ticks else []
-
-
-def played(arm: Arm, orders: Sequence[tuple[int, bytes]], schedule: Sequence[str]) -> list[OrderUpdate]:
-    """Deliver the ticks and the records of risk as `schedule` says, then all the rest; what was said, in its order."""
-    tick = order = 0
-    for move in [*schedule, "restart", *["tick"] * len(arm.ticks), *["order"] * len(orders)]:
-        try:
-            if move == "tick" and tick < len(arm.ticks):
-                tick += 1
-                arm.tick(tick - 1)
-            elif move == "order" and order < len(orders):
-                order += 1
-                arm.bench.deliver(VALIDATED, *orders[order - 1])
-            elif move == "restart":
-                arm.bench.restart()
-            elif move.startswith("kill"):
-                arm.bench.kill_at = move.split()[-1]
-        except Killed:
-            arm.bench.restart()
-    arm.bench.restart()
-    said = {update.sequence: update for update in arm.updates()}
-    assert all(update == said[update.sequence] for update in arm.updates())
-    return [said[sequence] for sequence in range(len(said))]
 
 
 @settings(deadline=None, max_examples=60)
@@ -412,7 +332,7 @@ def test_on_the_replay_clock_no_order_of_arrival_and_no_kill_changes_what_is_sai
 
 def test_a_verdict_is_applied_before_the_ticks_of_its_time() -> None:
     log = [encode_batch(a_batch(a_tick(140_000 + row, row=row, time=T0), sequence=row)) for row in range(3)]
-    arm = Arm(log, ordered=True, trader=replace(TRADER, latency_ms=0))
+    arm = Arm(log, ordered=True, trader=replace(TRADER, market=replace(TRADER.market, latency_ms=0)))
     for offset in range(3):
         arm.tick(offset)
 
@@ -448,11 +368,9 @@ def test_the_end_of_a_run_is_passed_on_when_all_orders_have_ended() -> None:
 
 
 def test_a_sell_is_slipped_down_to_its_tick_size() -> None:
-    order = a_validated(cause=0)
-    signal = order.signal.model_copy(update={"side": Side.SELL})
     arm = Arm(ticks_log([140_000, 140_100]))
     arm.tick(0)
-    arm.order(order.model_copy(update={"signal": signal}))
+    arm.order(a_validated(cause=0, side=Side.SELL))
 
     arm.tick(1)
 
@@ -502,4 +420,4 @@ def test_an_order_whose_ticks_were_gone_before_the_arm_first_came_ends_at_once(o
     arm.risk_beat(1, T0 + 61 * SECOND)
     arm.tick(2)
 
-    assert [(u.state, u.reason) for u in arm.updates()] == [("WORKING", None), ("EXPIRED", "TICKS_GONE")]
+    assert [(u.state, u.reason) for u in arm.updates()] == [("EXPIRED", "TICKS_GONE")]

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from panda_streams.domain.signals import OrderType
 from panda_streams.errors import ServerUnreachable
 from panda_streams.gateway.server import Gateway
 from panda_streams.gateway.state import Raw
 from panda_streams.gateway.views import State
 from panda_streams.identity import World
+from tests.unit.agents.execution_arm import Arm, a_validated, ticks_log
 from tests.unit.gateway import records
 from tests.unit.gateway.records import arm, book, order, raw
 
@@ -98,7 +100,7 @@ def test_no_answer_holds_a_float(path: str) -> None:
 
             json.loads(await response.text(), parse_float=refuse)
 
-    serving(FakeReader(raw(arms={"paper": arm(orders={"o": order("o", price="1.5")})})), ask)
+    serving(FakeReader(raw(arms={"paper": arm(orders={"o": order("o", price="1.5", trigger="1.45")})})), ask)
 
 
 def test_namespaces_show_an_arm_and_a_broker_without_one() -> None:
@@ -111,7 +113,32 @@ def test_namespaces_show_an_arm_and_a_broker_without_one() -> None:
 def test_orders_are_the_working_ones() -> None:
     _, answer = get("/api/v1/orders/paper", raw(arms={"paper": arm(orders={"o1": order("o1")})}))
 
-    assert [found["order_id"] for found in answer["orders"]] == ["o1"]
+    (found,) = answer["orders"]
+    expected = {
+        "order_id": "o1",
+        "role": "ENTRY",
+        "product": "MIS",
+        "order_type": "LIMIT",
+        "quantity": 10,
+        "filled": 4,
+        "price": "1399.5",
+        "trigger": None,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_what_a_worker_writes_of_a_working_order_is_what_the_gateway_reads() -> None:
+    worker = Arm(ticks_log([140_000]))
+    worker.tick(0)
+    worker.order(a_validated(0, order_type=OrderType.SL, price="1402", trigger="1401.5"))
+    written = worker.context.mirror.values["paper:orders:order-0"].decode()
+
+    _, answer = get("/api/v1/orders/paper", raw(arms={"paper": arm(orders={"order-0": written})}))
+
+    (found,) = answer["orders"]
+    assert {name: value for name, value in found.items() if name != "at"} == {
+        name: value for name, value in json.loads(written).items() if name != "at"
+    }
 
 
 @pytest.mark.parametrize(

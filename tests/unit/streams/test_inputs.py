@@ -9,13 +9,14 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from panda_streams.errors import BadEvent
 from panda_streams.streams import inputs as inputs_module
 from panda_streams.streams.inputs import Bound, Input, Inputs, Item, Received, StreamCursor, Wanted
 
-ONE, MANY = "one", "many"
-"""A topic with one writer, and one with two."""
+ONE, MANY, NOW = "one", "many", "now"
+"""A topic with one writer, one with two, and one that is urgent."""
 
 
 class Said(NamedTuple):
@@ -46,6 +47,13 @@ def make(*, ordered: bool = True, delay: int = 0, bounds: Sequence[Bound] = (Bou
     one = Input(ONE, ONE, decode, ("w",), 0, bounds[0])
     many = Input(MANY, MANY, decode, ("a", "b"), delay, bounds[1])
     return Inputs([one, many], ordered=ordered)
+
+
+def make_urgent(*, ordered: bool = True, bound: Bound = Bound.WATERMARK) -> Inputs:
+    """Beside the others an urgent input, whose writer says no beats."""
+    one = Input(ONE, ONE, decode, ("w",))
+    many = Input(MANY, MANY, decode, ("a", "b"))
+    return Inputs([one, many, Input(NOW, NOW, decode, ("u",), bound=bound, urgent=True)], ordered=ordered)
 
 
 def offer(inputs: Inputs, topic: str, records: Iterable[Said | bytes], start: int | None = None) -> None:
@@ -100,7 +108,7 @@ def test_what_has_no_sequence_may_be_said_twice() -> None:
 def test_each_producer_of_a_writer_has_a_mark_of_its_own() -> None:
     def two_producers(value: bytes | None) -> Item:
         item = decode(value)
-        return item._replace(producer=item.event)
+        return replace(item, producer=item.event)
 
     inputs = Inputs([Input(ONE, ONE, two_producers, ("w",))], ordered=False)
 
@@ -218,6 +226,78 @@ def test_a_stray_is_not_handled_before_it_is_taken_out() -> None:
     offer(inputs, MANY, [Said("a", 1), b"{", Said("a", 2)])
 
     assert inputs.handled()[MANY] == 1
+
+
+# What is urgent
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_urgent_record_is_handled_before_all_that_wait(ordered: bool) -> None:
+    inputs = make_urgent(ordered=ordered)
+    offer(inputs, ONE, [Said("w", 1, "w1"), Said("w", 2, "w2")])
+    offer(inputs, MANY, [Said("a", 9), Said("b", 9)])
+
+    offer(inputs, NOW, [Said("u", 5, "u5"), Said("u", 0, "u0")])
+
+    assert drain(inputs) == ["u5", "u0", "w1", "w2"]
+
+
+def test_an_urgent_record_waits_for_nobody() -> None:
+    inputs = make_urgent()
+    offer(inputs, ONE, [Said("w", 10, "w")])
+
+    offer(inputs, NOW, [Said("u", 99, "u")])
+
+    waits = inputs.waits_for()
+    assert (waits, pop(inputs)) == ([], "u")
+    assert (inputs.waits_for(), pop(inputs)) == (["many of a", "many of b"], None)
+
+
+@pytest.mark.parametrize("bound", Bound)
+def test_an_urgent_input_holds_nobody_up(bound: Bound) -> None:
+    inputs = make_urgent(bound=bound)
+    offer(inputs, ONE, [Said("w", 4000, "w"), Said("w", 9000)])
+    offer(inputs, MANY, [Said("a", 9000), Said("b", 9000)])
+    offer(inputs, NOW, [Said("u", 1000, "u")])
+    before = inputs.reached()
+
+    handled = drain(inputs)
+
+    assert (before, handled, inputs.reached()) == (3000, ["u", "w"], 9000)
+
+
+def test_an_urgent_input_may_be_the_only_one() -> None:
+    inputs = Inputs([Input(NOW, NOW, decode, ("u",), urgent=True)], ordered=True)
+
+    offer(inputs, NOW, [Said("u", 9, "x", 0), b"{", Said("u", 1, "y", 1), Said("u", 1, "y", 1)])
+
+    assert [str(event) for event in drain(inputs)] == ["x", "not a record of these tests", "y"]
+    assert inputs.handled() == {NOW: 4}
+
+
+def test_an_urgent_input_keeps_its_place_after_a_restart() -> None:
+    log = [Said("u", 3, "u3", 0), Said("u", 1, "u1", 1), Said("u", 1, "u2")]
+    inputs = make_urgent()
+    offer(inputs, NOW, log)
+    handled = [pop(inputs), pop(inputs)]
+    again = make_urgent()
+    again.restore(inputs.cursors(), {})
+
+    start = again.expected(NOW)
+    offer(again, NOW, [*log[start:], Said("u", 1, "u1", 1)])
+
+    assert (handled, start) == (["u3", "u1"], 2)
+    assert drain(again) == ["u2"]
+
+
+def test_an_input_that_was_added_starts_where_its_log_is_kept_from() -> None:
+    inputs = make()
+    offer(inputs, ONE, [Said("w", 1, "w", 0)])
+    again = make_urgent()
+
+    again.restore(inputs.cursors(), {NOW: 7})
+
+    assert (again.expected(ONE), again.expected(NOW)) == (0, 7)
 
 
 # How far event time has come

@@ -148,6 +148,40 @@ def test_a_record_that_cannot_be_decoded_is_dead_lettered_once() -> None:
     assert again.poll(100, lambda: False, write=False) is None
 
 
+class Grieving(Counting):
+    """Counts what goes to the dead-letter topic, and says so."""
+
+    def stray(self, part: Any, topic: str, record: Received) -> list[Output]:
+        count = (part.rows.get("strays") or 0) + 1
+        part.rows.put("strays", count)
+        return [Output("said", b"", f"{count}: {topic}@{record.offset}".encode())]
+
+
+def test_what_an_agent_says_of_a_dead_lettered_record_follows_its_letter() -> None:
+    task = a_task(None, Grieving(), "x", "bad")
+    undecodable = Received(2, b"k", b"{")
+    task.inputs.offer(IN, [undecodable, *words("x", start=3)])
+
+    batch = polled(task)
+
+    assert values(batch.outputs) == [
+        "1@0",
+        "in@1: a bad word",
+        "1: in@1",
+        "in@2: not a word",
+        "2: in@2",
+        "2@3",
+    ]
+    assert own(batch) == {b"x": b"2", b"strays": b"2"}
+
+
+def test_an_agent_that_has_nothing_to_say_of_a_dead_lettered_record_says_its_letter_alone() -> None:
+    task = a_task()
+    task.inputs.offer(IN, [Received(0, b"k", b"{")])
+
+    assert values(polled(task).outputs) == ["in@0: not a word"]
+
+
 # What is written, and when
 
 

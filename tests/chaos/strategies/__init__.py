@@ -1,0 +1,1 @@
+"""Strategies of the harness: configurations, and a class that lets orders rest."""
