@@ -211,12 +211,10 @@ def _order(arm: Arm, validated: Validated, ticket: Ticket) -> Order:
 
 
 def _traded(before: Tick | None, tick: Tick) -> int | None:
-    """Shares that changed hands at a tick; the count of a day begins anew."""
+    """Shares that changed hands at a tick; of the first one of a day it is not known."""
     if tick.volume is None:
         return None
-    if before is None or before.volume is None:
-        return 0
-    return tick.volume - before.volume if tick.volume >= before.volume else tick.volume
+    return max(tick.volume - before.volume, 0) if before is not None and before.volume is not None else 0
 
 
 def _heard(update: OrderUpdate) -> tuple[Any, ...]:
