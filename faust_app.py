@@ -43,10 +43,10 @@ from panda_streams.streams.agent import Agent, Stray
 from panda_streams.streams.app import BROKER_REBALANCE_S, BROKER_SESSION_S, PandaApp, make_app
 from panda_streams.streams.client import client_options
 from panda_streams.streams.faust_fixes import check_versions, mend_recovery
+from panda_streams.streams.follower import LevelFollower
 from panda_streams.streams.guard import ClusterGuard
 from panda_streams.streams.health import WorkerHealth
 from panda_streams.streams.lease import Lease
-from panda_streams.streams.levels import LevelFollower
 from panda_streams.streams.lists import ListTopic, install
 from panda_streams.streams.loop import AgentLoop, payload_text
 from panda_streams.streams.pages import add_pages

@@ -1,8 +1,8 @@
 """The arm by hand: the same steps, sends and rows on aiokafka and rocksdict, a second of event time after the other.
 
 A second's signals are judged and its orders placed before its ticks are matched, and the next second waits until all
-of that has come back: one process can count what is under way. Every row and every output is acknowledged, and there is
-one commit a batch. No outbox, no marks, no beats, no mirror: a kill loses or doubles what is in hand.
+of that has come back: one process can count what is under way. Every row and every output is acknowledged, and
+commits go on in the background. No outbox, no marks, no beats, no mirror: a kill loses or doubles what is in hand.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from agents.context import Context
 from agents.execution import ExecutionAgent
 from agents.portfolio import PortfolioAgent
 from agents.risk import RiskAgent
+from benchmarks.commits import Commits
 from benchmarks.market import PARTITIONS
 from benchmarks.meter import Meter
 from panda_streams.brokers.port import find_broker, registered_brokers
@@ -157,6 +158,7 @@ async def main() -> None:
     )
     await producer.start()
     await consumer.start()
+    commits = Commits(consumer)
     seconds, under_way, left = Seconds(), 0, int(os.environ["BENCH_RECORDS"])
     meter = Meter()
     meter.ready()
@@ -182,9 +184,9 @@ async def main() -> None:
             outputs += desk.agent.step(desk.part, item, offset)
         under_way += sum(output.topic in inputs for output in outputs)
         await _carry_out(producer, {id(hand.desk): hand.desk for hand in hands}.values(), outputs)
-        if fetched:
-            await consumer.commit()
+        commits.done(fetched)
     meter.done()
+    await commits.stop()
     await consumer.stop()
     await producer.stop()
     for desk in desks.values():

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka import Consumer, Producer
 
 from agents.strategy import Shard, interests, step
+from benchmarks.commits import Commits
 from benchmarks.market import PARTITIONS
 from benchmarks.meter import Meter
 from panda_streams.brokers.port import registered_brokers
@@ -80,17 +81,20 @@ async def run_aiokafka() -> None:
     )
     await producer.start()
     await consumer.start()
+    commits = Commits(consumer)
     meter.ready()
     while left:
         sent = []
-        for place, records in (await consumer.getmany(timeout_ms=1000)).items():
+        fetched = await consumer.getmany(timeout_ms=1000)
+        for place, records in fetched.items():
             for record in records:
                 for signal in desk.signals(place.partition, record.offset, record.value):
                     sent.append(await producer.send(out, signal, KEY, HOME))
             left -= len(records)
         await asyncio.gather(*sent)
-        await consumer.commit()
+        commits.done(fetched)
     meter.done()
+    await commits.stop()
     await consumer.stop()
     await producer.stop()
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,17 +17,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from benchmarks.market import PARTITIONS, WORLD
-from panda_streams.embedded.kafka import kafka_program
-from panda_streams.embedded.redis import redis_program
-from panda_streams.embedded.supervisor import Program, die_with_parent
-from panda_streams.identity import Home, Ports
+from panda_streams.identity import Home
 from panda_streams.servers import find_servers
 from panda_streams.settings import Settings
 from panda_streams.worlds import prepare
+from tests.servers import RunningServers, run_servers
 
 __all__ = ["Cluster", "World", "start_cluster"]
 
-_READY_WITHIN_S = 60.0
 _BATCH = 900_000
 """Bytes of a filled batch: below the megabyte that a topic takes."""
 _PORT_BASE = 23_900
@@ -125,9 +120,9 @@ class World:
 
 
 class Cluster:
-    def __init__(self, directory: Path, ports: Ports) -> None:
+    def __init__(self, directory: Path, servers: RunningServers) -> None:
         self.directory = directory
-        self._ports = ports
+        self._servers = servers
         self._numbers = count(1)
 
     @contextmanager
@@ -137,16 +132,16 @@ class Cluster:
         `settings` are further environment variables of its processes.
         """
         number = next(self._numbers)
-        home, kafka = self.directory / f"world-{number}", f"127.0.0.1:{self._ports.kafka}"
+        home, kafka = self.directory / f"world-{number}", self._servers.kafka
         known = {field.alias for field in Settings.model_fields.values()}
         given = {
             "PANDA_HOME": str(home),
             "PANDA_WORLD": WORLD,
             "PANDA_TOPIC_PREFIX": f"w{number}.",
             "PANDA_PARTITIONS": str(PARTITIONS),
-            "PANDA_PORT_BASE": str(self._ports.base + 10),
+            "PANDA_PORT_BASE": str(self._servers.ports.base + 10),
             "KAFKA_BROKER_URL": f"kafka://{kafka}",
-            "REDIS_URL": f"redis://127.0.0.1:{self._ports.redis}/{number}",
+            "REDIS_URL": self._servers.redis(number),
             **settings,
         }
         kept = {name: value for name, value in os.environ.items() if name not in known}
@@ -162,34 +157,9 @@ class Cluster:
 @contextmanager
 def start_cluster() -> Iterator[Cluster]:
     """Run a Kafka and a Redis on ports and in a directory of their own."""
-    ports = Ports(int(os.environ.get("PANDA_BENCH_PORT_BASE", _PORT_BASE)))
+    port_base = int(os.environ.get("PANDA_BENCH_PORT_BASE", _PORT_BASE))
     jars = Home(Path(os.environ.get("PANDA_HOME") or ".panda").absolute()).jars
     with tempfile.TemporaryDirectory(prefix="panda-bench-") as name:
         directory = Path(name)
-        programs = [
-            kafka_program(directory, directory, jars, ports, lambda text: None),
-            redis_program(directory, directory, ports, lambda text: None),
-        ]
-        processes = [_start(program) for program in programs]
-        try:
-            for program in programs:
-                asyncio.run(asyncio.wait_for(program.ready(), _READY_WITHIN_S))
-            yield Cluster(directory, ports)
-        finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait(30)
-
-
-def _start(program: Program) -> subprocess.Popen[bytes]:
-    with program.log.open("wb") as log:
-        return subprocess.Popen(
-            program.argv,
-            cwd=program.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGTERM),
-        )
+        with run_servers(directory, jars, port_base, lambda text: None) as servers:
+            yield Cluster(directory, servers)

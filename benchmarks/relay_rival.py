@@ -1,4 +1,4 @@
-"""The relay by hand: aiokafka and rocksdict, each row and each output acknowledged, one commit a batch."""
+"""The relay by hand: aiokafka and rocksdict, each row and each output acknowledged, commits in the background."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from rocksdict import Options, Rdict, WriteBatch
 
+from benchmarks.commits import Commits
 from benchmarks.market import PARTITIONS
 from benchmarks.meter import Meter
 from benchmarks.relay import RECORDS, Tally, add, encode, load, read, source, topic
@@ -35,6 +36,7 @@ async def main() -> None:
     )
     await producer.start()
     await consumer.start()
+    commits = Commits(consumer)
     for name in (changelog, out):
         await producer.partitions_for(name)
     meter.ready()
@@ -67,9 +69,9 @@ async def main() -> None:
             stores[number].write(batch)
         sent = [await producer.send(out, said, key, number) for key, said, number in outputs]
         await asyncio.gather(*sent)
-        if fetched:
-            await consumer.commit()
+        commits.done(fetched)
     meter.done()
+    await commits.stop()
     await consumer.stop()
     await producer.stop()
     for store in stores:

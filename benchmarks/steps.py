@@ -83,8 +83,8 @@ def measure() -> list[Result]:
             states = _fresh(strategies)
             for batch in made:
                 for tick in batch.ticks:
-                    interest = interested.get(tick.instrument)
-                    for strategy_id, strategy in interest.strategies if interest else ():
+                    _, watching = interested.get(tick.instrument, (False, ()))
+                    for strategy_id, strategy in watching:
                         states[strategy_id], decisions = strategy.step(states[strategy_id], tick)
                         decided += len(decisions)
         return decided

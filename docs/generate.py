@@ -35,6 +35,7 @@ from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import TRANSITIONS, OrderEvent
 from panda_streams.domain.matching import QueueModel
 from panda_streams.domain.orders import Fill, OrderState, Product, Reason, Role, Ticket
+from panda_streams.domain.protection import Protection
 from panda_streams.domain.risk.limits import OrderLimits, TotalLimits
 from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.domain.risk.rules import Finding, Rule
@@ -62,6 +63,7 @@ from panda_streams.events import (
     Phase,
     Prices,
     Rejected,
+    Silence,
     Snapshot,
     StageBeat,
     Stopped,
@@ -183,6 +185,7 @@ EXAMPLES: dict[type, bytes] = {
             ),
             DayEnd(**{**_ARM, "producer": "execution/2"}, date=date(2021, 6, 8), time=1623148200000),
             Prices(**{**_ARM, "producer": "execution/2"}, time=1623126847000, prices={"NSE:INFY": Decimal("1391.20")}),
+            Silence(**{**_ARM, "producer": "execution/2"}, time=1623126847000, silent=True, since=1623126787000),
             Filled(**{**_ARM, "producer": "execution/2"}, fill=_FILL),
             Booked(**_ARM, booking=_BOOKING),
             Mark(
@@ -670,6 +673,7 @@ def _strategies(page: Path) -> str:
         f"## The form of the YAML file\n\n{_config_table(StrategyConfig)}",
         f"Each contract in `trades`:\n\n{_config_table(Contract, name_of_contract)}",
         f"Each entry of `accounts`:\n\n{_config_table(AccountConfig)}",
+        f"Its `protection`:\n\n{_prose(Protection)}\n\n{_config_table(Protection)}",
         "## Parameters of the strategies that are part of the package\n",
     ]
     for name, entry_point in registered_strategies().items():
@@ -692,6 +696,7 @@ def _config_table(kind: type[Value], *more: tuple[str, ...]) -> str:
         shown = "<broker>_trading_enabled" if name == "consents" else name
         default = "required" if field.is_required() or name == "brokers" else f"`{_yaml(field.default)}`"
         type_name = "true or false" if name == "consents" else _type(field.annotation, missing="")
+        type_name = type_name.replace("](#", "](events.md#")
         if name == "consents":
             default = "`false`"
         elif field.default is None:

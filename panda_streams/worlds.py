@@ -20,7 +20,7 @@ from panda_streams.servers import Servers
 from panda_streams.settings import Settings
 from panda_streams.streams.admin import check_topics, create_topics
 from panda_streams.streams.client import await_kafka, client_options, cluster_id
-from panda_streams.streams.levels import publish_level, read_levels
+from panda_streams.streams.follower import publish_level, read_levels
 from panda_streams.topics import Topics, level_key
 
 __all__ = ["Stamp", "enter", "prepare", "stamp_directory"]

@@ -14,7 +14,7 @@ from panda_streams.domain.values import Value
 from strategies.config import StrategyConfig
 from strategies.interface import Strategy
 
-__all__ = ["Momentum", "MomentumParams", "MomentumState", "Stock", "Trend"]
+__all__ = ["Momentum", "MomentumParams", "Trend"]
 
 
 class MomentumParams(Value):
@@ -36,34 +36,18 @@ class MomentumParams(Value):
 
 
 class Trend(Struct, frozen=True, gc=False):
-    """A price's fast and slow average at `time`, and the time since which it has been seen without a long silence."""
+    """A price's fast and slow average at `time`, the time since which it has been seen without a long silence, and for
+    a stock what was said of it: `long` since or flat since the signal at `signalled`."""
 
     fast: float
     slow: float
     time: int
     since: int
-
-    @property
-    def gap_bps(self) -> float:
-        return (self.fast / self.slow - 1.0) * 10_000.0
+    long: bool = False
+    signalled: int | None = None
 
 
-class Stock(Struct, frozen=True, gc=False):
-    """A stock's trend and what was last said of it: `long` since or flat since the signal at `signalled`."""
-
-    trend: Trend
-    long: bool
-    signalled: int | None
-
-
-class MomentumState(Struct, frozen=True, gc=False):
-    """The market's trend and the stocks of one shard."""
-
-    market: Trend | None
-    stocks: dict[str, Stock]
-
-
-class Momentum(Strategy[MomentumState]):
+class Momentum(Strategy[dict[str, Trend]]):
     """Long only: ENTRY BUY on a stock's rise in a rising market, EXIT SELL when the stock or the market turns.
 
     Watches exactly one index as the market filter; decides on ticks of the stocks that it trades.
@@ -82,73 +66,58 @@ class Momentum(Strategy[MomentumState]):
         if len(markets) != 1:
             raise ValueError(f"watches: momentum needs exactly one index as its market, found {markets or 'none'}")
         self._market = markets[0]
-        # Read once: a field of a pydantic model costs a look-up more at each tick.
-        self._fast_ms, self._slow_ms = 1000.0 * self.params.fast_s, 1000.0 * self.params.slow_s
-        self._entry_bps, self._exit_bps = self.params.entry_bps, self.params.exit_bps
-        self._warmup_ms = self.params.warmup_s * 1000.0
-        self._cooldown_ms = self.params.cooldown_s * 1000.0
+        # What a millisecond leaves of an average, and gaps as the ratio of the fast average to the slow one. Times are
+        # whole: Python compares two integers faster than an integer and a float.
+        self._fast_kept, self._slow_kept = (0.5 ** (0.001 / s) for s in (self.params.fast_s, self.params.slow_s))
+        self._entry_ratio, self._exit_ratio = 1.0 + self.params.entry_bps / 1e4, 1.0 - self.params.exit_bps / 1e4
+        self._warmup_ms, self._cooldown_ms = round(1000 * self.params.warmup_s), round(1000 * self.params.cooldown_s)
 
-    def initial(self) -> MomentumState:
-        return MomentumState(None, {})
+    def initial(self) -> dict[str, Trend]:
+        return {}
 
-    def step(self, state: MomentumState, tick: Tick) -> tuple[MomentumState, tuple[Decision, ...]]:
-        instrument, time, market = tick.instrument, tick.time, state.market
-        if tick.price <= 0:  # some feeds send 0 before the first trade of the day
+    def step(self, state: dict[str, Trend], tick: Tick) -> tuple[dict[str, Trend], tuple[Decision, ...]]:
+        instrument, price, time = tick.instrument, tick.price, tick.time
+        if price <= 0:  # some feeds send 0 before the first trade of the day
             return state, ()
-        if instrument == self._market:
-            return MomentumState(self._follow(market, tick.price, time), state.stocks), ()
-        before = state.stocks.get(instrument)
+        before = state.get(instrument)
+        state = state.copy()
         if before is None:
-            trend, long, signalled = self._follow(None, tick.price, time), False, None
-        else:
-            trend, long, signalled = self._follow(before.trend, tick.price, time), before.long, before.signalled
-        decisions: tuple[Decision, ...] = ()
-        if market is not None and self._turns(trend, market, long, signalled, time):
-            decisions = (
-                Decision(instrument=instrument, side=Side.SELL, intent=Intent.EXIT)
-                if long
-                else Decision(instrument=instrument, side=Side.BUY, intent=Intent.ENTRY),
-            )
-            long, signalled = not long, time
-        stocks = state.stocks.copy()
-        stocks[instrument] = Stock(trend, long, signalled)
-        return MomentumState(market, stocks), decisions
-
-    def _follow(self, trend: Trend | None, price: int, time: int) -> Trend:
-        if trend is None:
-            return Trend(float(price), float(price), time, time)
-        elapsed = time - trend.time
-        if elapsed <= 0:
-            return trend
-        fast, slow = trend.fast, trend.slow
+            state[instrument] = Trend(float(price), float(price), time, time)
+            return state, ()
         # Two `ema` that share their time, written out: one call less for each tick and average.
-        return Trend(
-            fast + (1.0 - 0.5 ** (elapsed / self._fast_ms)) * (price - fast),
-            slow + (1.0 - 0.5 ** (elapsed / self._slow_ms)) * (price - slow),
-            time,
-            time if elapsed > self._warmup_ms else trend.since,
-        )
+        elapsed = time - before.time
+        fast = price + self._fast_kept**elapsed * (before.fast - price)
+        slow = price + self._slow_kept**elapsed * (before.slow - price)
+        since = time if elapsed > self._warmup_ms else before.since
+        long = before.long
+        trend = Trend(fast, slow, time, since, long, before.signalled)
+        # Most ticks are of a flat stock that has not risen enough: nothing more is asked of them.
+        asked = (long or fast > slow * self._entry_ratio) and instrument != self._market
+        if asked and self._turns(trend, state.get(self._market)):
+            state[instrument] = Trend(fast, slow, time, since, not long, time)
+            side, intent = (Side.SELL, Intent.EXIT) if long else (Side.BUY, Intent.ENTRY)
+            return state, (Decision(instrument=instrument, side=side, intent=intent),)
+        state[instrument] = trend
+        return state, ()
 
-    def _turns(self, trend: Trend, market: Trend, long: bool, signalled: int | None, time: int) -> bool:
-        """Say whether a long stock is to be sold, or a flat one to be bought."""
+    def _turns(self, stock: Trend, market: Trend | None) -> bool:
+        """Say whether a long stock is to be sold, or a flat one that has risen enough to be bought."""
+        time, signalled = stock.time, stock.signalled
         if signalled is not None and time - signalled < self._cooldown_ms:
             return False
-        if time - trend.since < self._warmup_ms or time - market.since < self._warmup_ms:
+        if market is None or time - stock.since < self._warmup_ms or time - market.since < self._warmup_ms:
             return False
-        if long:
-            return trend.gap_bps < 0.0 or market.gap_bps < -self._exit_bps
-        return trend.gap_bps > self._entry_bps and market.gap_bps > 0.0
+        if stock.long:
+            return stock.fast < stock.slow or market.fast < market.slow * self._exit_ratio
+        return market.fast > market.slow
 
-    def dump(self, state: MomentumState) -> Any:
+    def dump(self, state: dict[str, Trend]) -> Any:
+        market = state.get(self._market)
         return {
-            "market": astuple(state.market) if state.market else None,
-            "stocks": {
-                name: [*astuple(stock.trend), stock.long, stock.signalled] for name, stock in state.stocks.items()
-            },
+            "market": astuple(market) if market else None,
+            "stocks": {name: astuple(trend) for name, trend in state.items() if name != self._market},
         }
 
-    def load(self, data: Any) -> MomentumState:
-        return MomentumState(
-            Trend(*data["market"]) if data["market"] else None,
-            {name: Stock(Trend(*trend), long, signalled) for name, (*trend, long, signalled) in data["stocks"].items()},
-        )
+    def load(self, data: Any) -> dict[str, Trend]:
+        stocks = {name: Trend(*values) for name, values in data["stocks"].items()}
+        return stocks if data["market"] is None else {self._market: Trend(*data["market"]), **stocks}

@@ -15,7 +15,7 @@ from panda_streams.levels import Levels
 from panda_streams.servers import Servers
 from panda_streams.settings import Settings
 from panda_streams.streams.client import client_options
-from panda_streams.streams.levels import publish_level, read_levels
+from panda_streams.streams.follower import publish_level, read_levels
 from panda_streams.streams.sender import partition_of
 from panda_streams.topics import Topics, level_key
 from panda_streams.worlds import enter

@@ -8,7 +8,7 @@ import faust
 from faust.types.auth import SASLMechanism
 from mode import Service
 
-from panda_streams.identity import Identity
+from panda_streams.identity import Identity, Role
 from panda_streams.settings import Settings
 from panda_streams.streams.loop import AgentLoop
 from panda_streams.streams.worker import PandaWorker
@@ -17,6 +17,7 @@ __all__ = ["BROKER_REBALANCE_S", "BROKER_SESSION_S", "PandaApp", "make_app"]
 
 BROKER_SESSION_S = 10.0
 BROKER_REBALANCE_S = 15.0
+_MIB = 1024 * 1024
 
 
 class PandaApp(faust.App):
@@ -71,6 +72,9 @@ def make_app(identity: Identity, settings: Settings, hosts: str) -> PandaApp:
         broker_rebalance_timeout=BROKER_REBALANCE_S,
         # Applies to changelogs too: "latest" would lose rows.
         consumer_auto_offset_reset="earliest",
+        # Of a partition. Each fetch costs about a millisecond, whatever it brings. An arm's partitions have several
+        # writers: what a larger fetch brings would not fit (inputs.HOLD) and be read twice.
+        consumer_max_fetch_size=4 * _MIB if identity.role is Role.BRAIN else _MIB,
         stream_publish_on_commit=False,
         stream_wait_empty=True,
         worker_redirect_stdouts=False,

@@ -67,9 +67,10 @@ class Patience:
     def judge(self, health: Health, now: float) -> str:
         """Why the worker should end at once, empty if it should go on. `now` is a monotonic clock, in seconds."""
         checks = health.checks
-        self._dead = self._dead + 1 if checks.get("coordinator") or checks.get("sends") else 0
+        dead = checks.get("coordinator", "")
+        self._dead = self._dead + 1 if dead else 0
         if self._dead >= _CERTAIN:
-            return checks.get("coordinator") or checks.get("sends", "")
+            return dead
         seen = (checks.get("recovered", ""), checks.get("flowing", ""))
         if checks.get("broker") or not any(seen):
             # Without Kafka nobody gets ready, and a restart would only add to its load when it is back.
@@ -141,7 +142,7 @@ class WorkerHealth:
         self._asked = float("-inf")
 
     async def look(self) -> Health:
-        """Check recovery, flow, broker, coordinator, sends and stalls; takes two seconds at the most."""
+        """Check recovery, flow, broker, coordinator and stalls; takes two seconds at the most."""
         app = self._app
         consumer = app.consumer
         # First, for it takes time: nothing is awaited below, so that the rest is seen at one moment, and partitions
@@ -157,7 +158,6 @@ class WorkerHealth:
             "recovered": self._recovered(),
             "flowing": "" if not app.rebalancing else "the group is rebalancing",
             "broker": broker,
-            "sends": "" if not app.monitor.send_errors else f"{app.monitor.send_errors} sends failed",
             "coordinator": self._coordinator(consumer),
         }
         standings = self._standings(consumer, places)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from panda_streams.errors import BadEvent
 
 __all__ = ["BEAT_MS", "HOLD", "Bound", "Input", "Inputs", "Item", "Received", "StreamCursor", "Wanted"]
@@ -26,7 +28,7 @@ NEVER = -(2**62)
 """The watermark of a stream that has said nothing."""
 
 
-class Item(NamedTuple):
+class Item(Struct, frozen=True, gc=False):
     """A decoded record."""
 
     event: Any
@@ -75,7 +77,7 @@ class Input:
     """True for what comes from outside of event time, as an operator's word: handled first, and not waited for."""
 
 
-class Received(NamedTuple):
+class Received(Struct, frozen=True, gc=False):
     """A record as it came from the log."""
 
     offset: int
@@ -102,7 +104,7 @@ class StreamCursor(NamedTuple):
     """Highest sequence handled, by producer."""
 
 
-class Held(NamedTuple):
+class Held(Struct, frozen=True, gc=False):
     """A record that waits to be handled."""
 
     record: Received
@@ -343,12 +345,13 @@ class Inputs:
     def next(self) -> tuple[Log, Stream | None] | None:
         """Whose first record is to be handled now; None if nothing may be. Without a stream: the log's first stray."""
         only = self._only
-        if only is not None and not only.buffer:
-            self._decode_next(only)
+        if only is not None:
+            if not only.buffer:
+                self._decode_next(only)
+            if not self._strays:
+                return only.place if only.buffer else None
         if self._strays:
             return next(log for log in self.logs.values() if log.strays), None
-        if only is not None:
-            return only.place if only.buffer else None
         for stream in self._urgent:
             if stream.buffer:
                 return stream.place
@@ -418,6 +421,42 @@ class Inputs:
         if sequence is not None:
             stream.applied[held.item.producer] = sequence
         return held
+
+    def take(self) -> tuple[Log, Stream | None, Received, Item] | None:
+        """Take out what `next` would name; None if nothing may be handled."""
+        only = self._only
+        if only is None or only.buffer or self._strays:
+            found = self.next()
+            if found is None:
+                return None
+            held = self.pop(*found)
+            return *found, held.record, held.item
+        # The one stream of an agent hands its records on as they are decoded: nothing is ever held back there.
+        log, backlog, decode = only.log, only.log.backlog, only.log.input.decode
+        while backlog:
+            record = backlog.popleft()
+            self._arrivals += 1
+            try:
+                item = decode(record.value)
+            except BadEvent as error:
+                self._stray(log, record, str(error))
+                return self.take()
+            if item.writer != only.writer:
+                self._stray(log, record, f"written by {item.writer!r}, expected {only.writer}")
+                return self.take()
+            sequence, producer = item.sequence, item.producer
+            if sequence is not None:
+                if sequence <= only.seen.get(producer, -1):
+                    continue
+                only.seen[producer] = sequence
+            if item.watermark is not None and item.watermark > only.watermark:
+                only.watermark = item.watermark
+            if item.event is None:
+                continue
+            if sequence is not None:
+                only.applied[producer] = sequence
+            return log, only, record, item
+        return None
 
     # Where it stands
 

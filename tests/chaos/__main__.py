@@ -9,7 +9,7 @@ import sys
 
 from tests.chaos.harness import RESULTS, project_home, torture
 from tests.chaos.recording import session_file
-from tests.chaos.servers import free_port_base
+from tests.servers import free_port_base
 
 
 def _main() -> int:

@@ -15,8 +15,8 @@ from tests.chaos.compare import compare, once
 from tests.chaos.kills import Kill, draw
 from tests.chaos.recording import cut_recording
 from tests.chaos.results import Results, Run
-from tests.chaos.servers import run_servers
 from tests.chaos.world import ChaosWorld, Outcome
+from tests.servers import run_servers
 
 __all__ = ["RESULTS", "project_home", "torture"]
 

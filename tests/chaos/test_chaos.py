@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.harness import RESULTS, project_home, torture
 from tests.chaos.kills import POINTS
 from tests.chaos.recording import SESSION
-from tests.chaos.servers import free_port_base
+from tests.servers import free_port_base
 
 pytestmark = pytest.mark.integration
 

@@ -30,10 +30,10 @@ from tests.chaos.compare import (
 )
 from tests.chaos.kills import Kill
 from tests.chaos.progress import behind, delete_topics
-from tests.chaos.servers import TestServers
 from tests.chaos.victims import GaveUp, Victim
 from tests.integration.conftest import clean_environment, given_settings
 from tests.integration.reading import read_topic
+from tests.servers import RunningServers
 
 __all__ = ["ChaosWorld", "Outcome"]
 
@@ -81,7 +81,7 @@ class Outcome:
 class ChaosWorld:
     """Feed, brain and paper arm of one run, on servers that other runs share."""
 
-    def __init__(self, directory: Path, servers: TestServers, recording: Path, speed: str) -> None:
+    def __init__(self, directory: Path, servers: RunningServers, recording: Path, speed: str) -> None:
         directory.mkdir(parents=True)
         self._prefix = f"{directory.name}."
         self._partitions = 4

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,26 +21,15 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from pydantic_settings import PydanticBaseSettingsSource
 
-from panda_streams.embedded.kafka import kafka_program
-from panda_streams.embedded.redis import redis_program
-from panda_streams.embedded.supervisor import Program, die_with_parent
-from panda_streams.identity import Home, Ports, World
+from panda_streams.embedded.supervisor import die_with_parent
+from panda_streams.identity import Home, World
 from panda_streams.servers import Servers, clock_of, topic_prefix
 from panda_streams.settings import Settings
+from tests.servers import RunningServers, run_servers
+from tests.servers import free_port_base as new_port_base
 
 _ROOT = Path(__file__).parents[2]
-_READY_WITHIN_S = 60.0
-_PORTS_OF_A_WORLD = 300
 _redis_databases = count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class SessionServers:
-    """The embedded Kafka and Redis of the test session."""
-
-    kafka: str
-    """host:port"""
-    redis_port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,32 +96,18 @@ def project_home() -> Home:
 @pytest.fixture
 def free_port_base() -> int:
     """A value for PANDA_PORT_BASE: a range of free ports below those that the kernel hands out to clients."""
-    return _free_port_base()
+    return new_port_base()
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory, project_home: Home) -> Iterator[SessionServers]:
+def servers(tmp_path_factory: pytest.TempPathFactory, project_home: Home) -> Iterator[RunningServers]:
     """An embedded Kafka and Redis for the whole session."""
-    directory = tmp_path_factory.mktemp("servers")
-    ports = Ports(_free_port_base())
-    programs = [
-        kafka_program(directory, directory, project_home.jars, ports, print),
-        redis_program(directory, directory, ports, print),
-    ]
-    processes = [_start(program) for program in programs]
-    try:
-        for program, process in zip(programs, processes, strict=True):
-            _await_ready(program, process)
-        yield SessionServers(f"127.0.0.1:{ports.kafka}", ports.redis)
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(30)
+    with run_servers(tmp_path_factory.mktemp("servers"), project_home.jars, new_port_base()) as servers:
+        yield servers
 
 
 @pytest.fixture
-def world(request: pytest.FixtureRequest, servers: SessionServers, tmp_path: Path) -> Iterator[FreshWorld]:
+def world(request: pytest.FixtureRequest, servers: RunningServers, tmp_path: Path) -> Iterator[FreshWorld]:
     """A fresh world on its default clock, or on the one of an indirect parameter; its topics are deleted afterwards."""
     with fresh_world(servers, tmp_path, clock=getattr(request, "param", None)) as world:
         yield world
@@ -143,7 +115,7 @@ def world(request: pytest.FixtureRequest, servers: SessionServers, tmp_path: Pat
 
 @contextmanager
 def fresh_world(
-    servers: SessionServers, directory: Path, *, name: str | None = None, clock: str | None = None
+    servers: RunningServers, directory: Path, *, name: str | None = None, clock: str | None = None
 ) -> Iterator[FreshWorld]:
     """A fresh world with its home in `directory`. Worlds of one `name` say the same things, and never meet."""
     unique = f"t{os.urandom(5).hex()}"
@@ -153,9 +125,9 @@ def fresh_world(
         "PANDA_HOME": str(directory / "home"),
         "PANDA_WORLD": name,
         "PANDA_TOPIC_PREFIX": f"{unique}.",
-        "PANDA_PORT_BASE": str(_free_port_base()),
+        "PANDA_PORT_BASE": str(new_port_base()),
         "KAFKA_BROKER_URL": f"kafka://{servers.kafka}",
-        "REDIS_URL": f"redis://127.0.0.1:{servers.redis_port}/{next(_redis_databases)}",
+        "REDIS_URL": servers.redis(next(_redis_databases)),
         **({"PANDA_CLOCK": clock} if clock else {}),
     }
     settings, own = given_settings(env), World(name)
@@ -224,29 +196,6 @@ def clean_environment() -> dict[str, str]:
     return {**env, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def _start(program: Program) -> subprocess.Popen[bytes]:
-    with program.log.open("wb") as log:
-        return subprocess.Popen(
-            program.argv,
-            cwd=program.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_parent(program.death_signal),
-        )
-
-
-def _await_ready(program: Program, process: subprocess.Popen[bytes]) -> None:
-    async def ready() -> None:
-        await asyncio.wait_for(program.ready(), _READY_WITHIN_S)
-
-    try:
-        asyncio.run(ready())
-    except TimeoutError:
-        pytest.fail(f"{program.name} is not ready (exit code {process.poll()}):\n{program.log.read_text()}")
-
-
 async def _delete_topics(kafka: str, prefix: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
@@ -256,21 +205,3 @@ async def _delete_topics(kafka: str, prefix: str) -> None:
             await admin.delete_topics(own)
     finally:
         await admin.close()
-
-
-def _free_port_base() -> int:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        base = random.SystemRandom().randrange(10_000, 32_000, _PORTS_OF_A_WORLD)
-        if all(_is_free(port) for port in range(base, base + 40)):
-            return base
-    raise AssertionError("no free range of ports below 32768")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

@@ -26,7 +26,7 @@ from panda_streams.alerts.targets import open_targets
 from panda_streams.embedded.supervisor import Program, Supervisor
 from panda_streams.identity import Home, World
 from panda_streams.streams.client import client_options
-from panda_streams.streams.levels import publish_level
+from panda_streams.streams.follower import publish_level
 from panda_streams.topics import Topics
 from panda_streams.worlds import prepare
 from tests.integration.conftest import FreshWorld, Spawned, clean_environment

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import SessionServers, fresh_world, spawning
+from tests.integration.conftest import fresh_world, spawning
 from tests.integration.line import (
     STRATEGIES,
     TRADED,
@@ -29,6 +29,7 @@ from tests.integration.line import (
     assert_no_id_has_two_contents,
 )
 from tests.polling import eventually
+from tests.servers import RunningServers
 
 pytestmark = pytest.mark.integration
 
@@ -41,7 +42,7 @@ WORLD = "replay:line"
 
 @contextmanager
 def deployed(
-    servers: SessionServers,
+    servers: RunningServers,
     directory: Path,
     *,
     clock: str | None = None,
@@ -55,7 +56,7 @@ def deployed(
 
 
 @pytest.fixture
-def line(servers: SessionServers, tmp_path: Path) -> Iterator[Deployed]:
+def line(servers: RunningServers, tmp_path: Path) -> Iterator[Deployed]:
     """A deployment without any worker."""
     with deployed(servers, tmp_path) as line:
         yield line
@@ -72,7 +73,7 @@ def recording(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
-def undisturbed(servers: SessionServers, recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def undisturbed(servers: RunningServers, recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     with deployed(servers, tmp_path_factory.mktemp("undisturbed")) as line:
         line.brain()
         line.arm()
@@ -211,7 +212,7 @@ def test_sigterm_ends_brain_and_arm_in_about_a_second_with_nothing_left_to_repea
 
 
 def test_on_the_wall_clock_nobody_waits_and_the_books_equal_the_topics(
-    servers: SessionServers, recording: Path, tmp_path: Path
+    servers: RunningServers, recording: Path, tmp_path: Path
 ) -> None:
     with deployed(servers, tmp_path, clock="wall") as line:
         line.brain()
@@ -234,7 +235,7 @@ def test_on_the_wall_clock_nobody_waits_and_the_books_equal_the_topics(
 
 
 def test_a_recording_may_end_in_mid_second_and_an_unlisted_namespace_hears_how_far_time_has_come(
-    servers: SessionServers, recording: Path, tmp_path: Path
+    servers: RunningServers, recording: Path, tmp_path: Path
 ) -> None:
     part = tmp_path / "part.csv"
     with gzip.open(recording, "rt") as whole:

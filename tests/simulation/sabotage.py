@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
+from msgspec.structs import replace
+
 from agents import reading
 from agents.execution import ExecutionAgent
 from agents.risk import RiskAgent
@@ -89,7 +91,7 @@ def _as_it_comes(self: RiskAgent, *arguments: Any) -> None:
 
 def _timed_by_its_first_tick(value: bytes | None) -> Item:
     item = _market(value)
-    return item._replace(time=item.event.ticks[0].time) if isinstance(item.event, TickBatch) else item
+    return replace(item, time=item.event.ticks[0].time) if isinstance(item.event, TickBatch) else item
 
 
 def _as_if_nothing_had_looked(self: ExecutionAgent, key: str, data: bytes) -> Shard | DeskRow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import orjson
@@ -12,7 +13,7 @@ import yaml
 
 from panda_streams.brokers.port import registered_brokers
 from panda_streams.codec import decode, decode_depth, decode_market
-from panda_streams.domain.signals import Intent
+from panda_streams.domain.signals import Decision, Intent, OrderType, Side, Terms, Validity
 from panda_streams.domain.ticks import Tick
 from panda_streams.events import WIRE_EVENTS, Beat, Health, TickBatch
 from panda_streams.instrument_files import load_instruments
@@ -68,6 +69,24 @@ def test_the_example_of_a_batch_shows_the_depth_of_one_of_its_ticks():
 
 def _blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (_DOCS / "strategies.md").read_text(), re.DOTALL)
+
+
+def _decisions() -> list[str]:
+    """The code of the table of decisions, with what it leaves out filled in."""
+    table = (_DOCS / "strategies.md").read_text().partition("## Decisions")[2].partition("##")[0]
+    spans = re.findall(r"`((?:Decision|Terms)\(.*?\))`", table)
+    given = 'instrument="NSE:INFY"'
+    return [span.replace("…", given if "side=" in span else f"{given}, side=Side.BUY") for span in spans]
+
+
+@pytest.mark.parametrize("code", _decisions())
+def test_every_decision_that_is_shown_can_be_made(code):
+    names = {
+        "Decimal": Decimal,
+        **{kind.__name__: kind for kind in (Decision, Intent, OrderType, Side, Terms, Validity)},
+    }
+
+    assert isinstance(eval(code, names), Decision | Terms)
 
 
 def test_the_example_strategy_runs_as_it_is_written(tmp_path, monkeypatch):

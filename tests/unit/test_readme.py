@@ -14,8 +14,12 @@ import pytest
 
 from panda_streams.brokers.port import Broker, Trader
 from panda_streams.cli import panda
-from panda_streams.domain.orders import Order
-from panda_streams.domain.signals import Side
+from panda_streams.domain.calendar import Calendar, trading_date
+from panda_streams.domain.contract_note import Tally
+from panda_streams.domain.desk import Desk
+from panda_streams.domain.orders import Order, Product, Role
+from panda_streams.domain.signals import OrderType, Side, Validity
+from panda_streams.domain.ticks import Place
 from panda_streams.errors import PandaError
 from panda_streams.gateway.server import Gateway
 from panda_streams.identity import World
@@ -192,15 +196,26 @@ def test_the_example_of_a_broker_fills_an_order_as_it_is_written(tmp_path, monke
         strategy_id="Momentum",
         instrument=INFY,
         side=Side.BUY,
+        role=Role.ENTRY,
+        product=Product.MIS,
         quantity=7,
+        order_type=OrderType.MARKET,
+        validity=Validity.DAY,
         cause=a_ref(),
         live_at=T0 + 200,
     )
+    instrument = load_instruments()[INFY]
 
-    trader: Trader = broker.trader(Settings.model_construct())
-    [execution] = trader.match(order, load_instruments()[INFY], a_tick(139_055), None)
+    trader: Trader = broker.trader(Settings.model_construct(), Calendar.simulated())
+    desk = Desk("acme", instrument, trader)
+    desk.place(order, T0)
+    [change] = desk.meet(a_tick(139_055, row=1, time=T0 + 200), Place("sim", "1", 0, 1), lambda row: None, None)
 
-    assert (execution.quantity, execution.price, execution.charges) == (7, Decimal("1390.55"), Decimal("20"))
+    assert change.fill is not None
+    assert (change.fill.quantity, change.fill.price) == (7, Decimal("1390.55"))
+    assert change.fill.charges == {"brokerage": Decimal("20")}
+    tally = trader.counted(Tally(), change.fill, instrument)
+    assert trader.contract_note(tally, trading_date(T0)) == {}
 
 
 def test_the_example_that_reads_dead_letters_is_python():

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from panda_streams.cli import panda
+from panda_streams.cli import operators, panda
 from panda_streams.cli import paper as command
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.orders import Product
@@ -70,8 +70,8 @@ def arm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Arm:
     async def enter(*arguments: Any) -> None:
         entered.append(arguments)
 
-    monkeypatch.setattr(command, "ask", found)
-    monkeypatch.setattr(command, "enter", enter)
+    monkeypatch.setattr(operators, "ask", found)
+    monkeypatch.setattr(operators, "enter", enter)
     monkeypatch.setattr(command, "find_servers", lambda settings, **_: servers("redis://127.0.0.1:1/0"))
     return found
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from panda_streams.cli import operator_levels, panda
+from panda_streams.cli import operators, panda
 from panda_streams.cli import risk as risk_commands
 from panda_streams.codec import decode
 from panda_streams.errors import PandaError, SettingsError
@@ -47,9 +47,9 @@ def topic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ControlTopic:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PANDA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(operator_levels, "publish_level", made.publish)
-    monkeypatch.setattr(operator_levels, "read_levels", made.read)
-    monkeypatch.setattr(operator_levels, "enter", enter)
+    monkeypatch.setattr(operators, "publish_level", made.publish)
+    monkeypatch.setattr(operators, "read_levels", made.read)
+    monkeypatch.setattr(operators, "enter", enter)
     servers = Servers(World("sim"), "127.0.0.1:1", "redis://127.0.0.1:1/0", "", Clock.REPLAY)
     monkeypatch.setattr(risk_commands, "find_servers", lambda settings: servers)
     return made

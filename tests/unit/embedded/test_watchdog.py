@@ -80,7 +80,7 @@ def test_a_stall_that_lasts_has_the_worker_killed() -> None:
     assert decided == ["", "", "", "commits stand still on in-0"]
 
 
-@pytest.mark.parametrize("check", ["broker", "recovered", "flowing", "coordinator", "sends"])
+@pytest.mark.parametrize("check", ["broker", "recovered", "flowing", "coordinator"])
 def test_a_worker_that_answers_is_not_killed_for_what_it_waits_for_or_ends_for_itself(check: str) -> None:
     observation = Observation(LIMITS, 0.0)
 

@@ -9,6 +9,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from panda_streams.errors import BadEvent
 from panda_streams.streams import inputs as inputs_module
@@ -107,7 +108,7 @@ def test_what_has_no_sequence_may_be_said_twice() -> None:
 def test_each_producer_of_a_writer_has_a_mark_of_its_own() -> None:
     def two_producers(value: bytes | None) -> Item:
         item = decode(value)
-        return item._replace(producer=item.event)
+        return replace(item, producer=item.event)
 
     inputs = Inputs([Input(ONE, ONE, two_producers, ("w",))], ordered=False)
 

@@ -1,13 +1,12 @@
-"""The embedded Kafka and Redis of a torture: started once, shared by all its worlds."""
+"""An embedded Kafka and Redis for as long as a block runs: for a test session, a torture or the benchmarks."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +16,18 @@ from panda_streams.embedded.redis import redis_program
 from panda_streams.embedded.supervisor import Program, die_with_parent
 from panda_streams.identity import Ports
 
-__all__ = ["TestServers", "free_port_base", "run_servers"]
+__all__ = ["RunningServers", "free_port_base", "run_servers"]
 
 _READY_WITHIN_S = 60.0
-_STOPPED_WITHIN_S = 20.0
-_PORTS = 30
-"""Ports of a deployment with one arm."""
+_STOPPED_WITHIN_S = 30.0
+_PORTS = 40
+"""Ports that a deployment may use, from its base on."""
+_APART = 300
 
 
 @dataclass(frozen=True, slots=True)
-class TestServers:
-    """Where the servers are; the workers of a world have ports of the same base."""
-
-    __test__ = False
+class RunningServers:
+    """Where the servers are; processes may have ports of the same base."""
 
     kafka: str
     """host:port"""
@@ -41,25 +39,33 @@ class TestServers:
 
 def free_port_base() -> int:
     """A value for PANDA_PORT_BASE whose ports are free, below those that the kernel hands out to clients."""
-    bases = list(range(10_000, 32_000, 300))
+    bases = list(range(10_000, 32_000, _APART))
     random.SystemRandom().shuffle(bases)
     return next(base for base in bases if all(_is_free(port) for port in range(base, base + _PORTS)))
 
 
 @contextmanager
-def run_servers(directory: Path, jars: Path, port_base: int) -> Iterator[TestServers]:
-    """Run Kafka and Redis with their data in `directory`; they die with this process, however it ends."""
+def run_servers(
+    directory: Path, jars: Path, port_base: int, say: Callable[[str], None] = print
+) -> Iterator[RunningServers]:
+    """Run Kafka and Redis with their data in `directory`; they die with this process, however it ends.
+
+    `say` hears of each step. Raises RuntimeError with the log of a server that does not get ready.
+    """
     ports = Ports(port_base)
     directory.mkdir(parents=True, exist_ok=True)
+    programs = [
+        kafka_program(directory, directory, jars, ports, say),
+        redis_program(directory, directory, ports, say),
+    ]
     with ExitStack() as stack:
-        for program in (
-            kafka_program(directory, directory, jars, ports, print),
-            redis_program(directory, directory, ports, print),
-        ):
-            process = _start(program)
-            stack.callback(_stop, process)
+        processes = []
+        for program in programs:
+            processes.append(_start(program))
+            stack.callback(_stop, processes[-1])
+        for program, process in zip(programs, processes, strict=True):
             _await_ready(program, process)
-        yield TestServers(f"127.0.0.1:{ports.kafka}", ports)
+        yield RunningServers(f"127.0.0.1:{ports.kafka}", ports)
 
 
 def _start(program: Program) -> subprocess.Popen[bytes]:
@@ -71,7 +77,7 @@ def _start(program: Program) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGKILL),
+            preexec_fn=die_with_parent(program.death_signal),
         )
 
 

@@ -1,0 +1,38 @@
+"""Fetched records: those of the agents' inputs are unpacked as what the agents take, all others as aiokafka's own."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka import ConsumerRecord
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED, PartitionRecords
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from faust.types import TP
+
+from panda_streams.streams import lists
+from panda_streams.streams.inputs import Received
+
+
+def unpacked(topic: str) -> list[object]:
+    """Three records of a topic, as a fetch from offset 1 gives them."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=False,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=10_000,
+    )
+    for offset, key in enumerate((b"k", None, b"")):
+        builder.append(offset, timestamp=0, key=key, value=b"v%d" % offset, headers=[])
+    records = MemoryRecords(bytes(builder.build()))
+    return list(PartitionRecords(TP(topic, 0), records, [], 1, None, None, True, READ_UNCOMMITTED))
+
+
+def test_only_records_of_listed_topics_are_unpacked_as_received(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PartitionRecords, "_consumer_record", PartitionRecords._consumer_record)
+    lists._unpack_as_received(frozenset({"listed"}))
+
+    assert unpacked("listed") == [Received(1, None, b"v1"), Received(2, b"", b"v2")]
+    assert [type(record) for record in unpacked("other")] == [ConsumerRecord, ConsumerRecord]
