@@ -135,11 +135,11 @@ def _set_mode(namespace: str, mode: Mode, reason: str) -> set[str]:
     topic = topics.control if namespace == ALL else topics.of(namespace, "control")
     arms = list(registered_brokers()) if namespace == ALL else [namespace]
     level = asyncio.run(set_level(settings, servers, topic, namespace, MODE, mode, reason))
-    if mode is Mode.ACTIVE and namespace != ALL and (halt_of_all := asyncio.run(_halt_of_all(settings, servers))):
-        raise PandaError(
-            f"written, but every arm is halted: {halt_of_all.reason} ({halt_of_all.who})",
-            fix="take that halt back too: panda resume all",
-        )
+    others = asyncio.run(_other_halts(settings, servers, namespace, arms)) if mode is Mode.ACTIVE else []
+    if others:
+        halts = (f"{'every arm' if o.scope == ALL else o.scope} is {o.value}: {o.reason} ({o.who})" for o in others)
+        commands = " and ".join(f"panda resume {other.scope}" for other in others)
+        raise PandaError(f"written, but {'; '.join(halts)}", fix=f"take that back too: {commands}")
     confirmed, missing = asyncio.run(_confirmations(servers, arms, level))
     for name in confirmed:
         click.echo(f"{name}: {mode}")
@@ -174,8 +174,16 @@ def _obeys(health: Health, level: Level) -> bool:
     return said is asked if asked is Mode.ACTIVE else said.rank >= asked.rank
 
 
-async def _halt_of_all(settings: Settings, servers: Servers) -> Level | None:
-    return (await levels_in_force(settings, servers, Topics(servers.prefix).control)).mode(ALL)[1]
+async def _other_halts(settings: Settings, servers: Servers, namespace: str, arms: list[str]) -> list[Level]:
+    """What still halts an arm after a resumption of `namespace`: the level of all, or after that one of `all` their
+    own."""
+    topics, found = Topics(servers.prefix), list[Level | None]()
+    if namespace != ALL:
+        found.append((await levels_in_force(settings, servers, topics.control)).mode(ALL)[1])
+    else:
+        for arm in arms:
+            found.append((await levels_in_force(settings, servers, topics.of(arm, "control"))).mode(arm)[1])
+    return [level for level in found if level is not None]
 
 
 async def _confirmations(servers: Servers, arms: list[str], level: Level) -> tuple[list[str], list[str]]:
