@@ -40,7 +40,7 @@ def step_moment(
     latches: list[Latch] = []
     day, moment = row.day, max(row.moment, time)
     if time > row.moment:
-        day, found = breaches(day, row.account, totals, capitals, row.moment)
+        day, found = breaches(day, row.account, totals, capitals, row.moment, len(row.unknown))
         known = {(latch.reason, latch.level) for latch in row.latches}
         latches = [latch for latch in found if (latch.reason, latch.level) not in known]
     day = rolled(day, row.account, on)
@@ -139,10 +139,19 @@ def step_update(row: RiskRow, update: OrderUpdate, trader: Trader, instrument: I
         tally = trader.counted(account.tallies.get(day, Tally()), update.fill, instrument)
         account = account.model_copy(update={"tallies": {**account.tallies, day: tally}})
     changed = {"account": account, "time": max(row.time, update.time), "version": row.version + 1}
+    if (update.state is OrderState.UNKNOWN) != (update.order_id in row.unknown):
+        changed["unknown"] = _unknown(row.unknown, update)
     if update.state is OrderState.REJECTED:
         refused = counted(row.day.rejections, levels_of(update.strategy_id, update.instrument))
         changed["day"] = row.day.model_copy(update={"rejections": refused})
     return row.model_copy(update=changed)
+
+
+def _unknown(orders: tuple[str, ...], update: OrderUpdate) -> tuple[str, ...]:
+    """The unknown orders after one has become unknown, or is known again."""
+    if update.state is OrderState.UNKNOWN:
+        return *orders, update.order_id
+    return tuple(order for order in orders if order != update.order_id)
 
 
 def step_prices(row: RiskRow, prices: Prices) -> RiskRow:

@@ -83,12 +83,18 @@ def counted(counts: Mapping[str, int], levels: Iterable[str], more: int = 1) -> 
 
 
 def breaches(
-    day: Day, account: Account, limits: Mapping[str, TotalLimits], capitals: Mapping[str, Decimal], time: int
+    day: Day,
+    account: Account,
+    limits: Mapping[str, TotalLimits],
+    capitals: Mapping[str, Decimal],
+    time: int,
+    unknown: int = 0,
 ) -> tuple[Day, list[Latch]]:
-    """Look at loss, drawdown and refusals once everything of a moment has acted.
+    """Look at loss, drawdown, refusals and unknown orders once everything of a moment has acted.
 
     `limits` are those of the account and of strategies, by level. `capitals` is what a book began with, by strategy_id:
-    the start of one that did not exist as the day began. Returns the day with its peaks moved on.
+    the start of one that did not exist as the day began. `unknown` counts the orders of which nobody knows whether the
+    broker has them. Returns the day with its peaks moved on.
     """
     if not limits:
         return day, []
@@ -106,19 +112,20 @@ def breaches(
         latch
         for level, limit in limits.items()
         if level in now
-        for latch in _breaches(day, level, now[level], start[level], peak[level], limit, time)
+        for latch in _breaches(day, level, now[level], start[level], peak[level], limit, time, unknown)
     ]
     return day if peak == day.peak else day.model_copy(update={"peak": peak}), latches
 
 
 def _breaches(
-    day: Day, level: str, now: Decimal, start: Decimal, peak: Decimal, limit: TotalLimits, time: int
+    day: Day, level: str, now: Decimal, start: Decimal, peak: Decimal, limit: TotalLimits, time: int, unknown: int
 ) -> Iterator[Latch]:
     refused = day.rejections.get(level, 0)
     seen: tuple[tuple[StopReason, Decimal | int, Decimal | int | None], ...] = (
         (StopReason.DAILY_LOSS, start - now, limit.max_daily_loss),
         (StopReason.DRAWDOWN, peak - now, limit.max_drawdown),
         (StopReason.REJECTIONS, refused, limit.max_rejections_per_day),
+        (StopReason.UNKNOWN_ORDERS, unknown, limit.max_unknown_orders),
     )
     for reason, value, most in seen:
         if most is not None and value > most:

@@ -89,11 +89,12 @@ function waiting(view) {
 function armLine(view) {
   if (view.arm === "running") {
     const mode = view.mode ?? "mode not known";
+    const halted = mode.startsWith("HALTED");
     return el("p", { class: "arm" },
       el("span", { class: `pill ${view.ready ? "good" : "wait"}` }, view.ready ? "arm running" : "arm not ready"),
-      el("span", { class: `pill ${view.mode === "HALTED" ? "bad" : "plain"}` }, mode),
+      el("span", { class: `pill ${halted ? "bad" : "plain"}` }, mode),
       el("span", { class: "quiet" }, waiting(view)),
-      view.mode === "HALTED" && view.mode_reason ? el("span", { class: "why" }, view.mode_reason) : null,
+      mode !== "ACTIVE" && view.mode_reason ? el("span", { class: "why" }, view.mode_reason) : null,
       view.detail ? el("span", { class: "why" }, view.detail) : null);
   }
   return el("div", { class: "noarm" },

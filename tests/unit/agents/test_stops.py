@@ -19,6 +19,7 @@ from tests.unit.bench import Killed
 from tests.unit.builders import T0, a_fill
 
 DAY = 86_400_000
+LOST = OrderState.UNKNOWN
 
 
 def losing(**limits: object) -> RiskArm:
@@ -118,6 +119,44 @@ def test_orders_that_the_market_refuses_stop_the_arm() -> None:
 
     assert [latch.reason for latch in arm.stopped()] == [StopReason.REJECTIONS]
     assert [verdict.codes for verdict in arm.rejected()] == [("ARM_HALTED",)]
+
+
+def unknown(*states: tuple[str, OrderState]) -> RiskArm:
+    """An arm that stops above one unknown order, after updates of orders a second apart."""
+    arm = RiskArm(limits=LimitSet(account=Limits(max_unknown_orders=1)))
+    for number, (order_id, state) in enumerate(states):
+        arm.update(number, order_id, state, None, time=T0 + number * SECOND)
+    return arm
+
+
+def test_orders_that_nobody_knows_of_stop_the_arm() -> None:
+    arm = unknown(("a", LOST), ("a", LOST), ("b", LOST))
+    arm.signal(0, time=T0 + 4 * SECOND)
+
+    assert [(latch.reason, latch.detail) for latch in arm.stopped()] == [
+        (StopReason.UNKNOWN_ORDERS, "2 is more than 1")
+    ]
+    assert [verdict.codes for verdict in arm.rejected()] == [("ARM_HALTED",)]
+
+
+@pytest.mark.parametrize("known", [OrderState.WORKING, OrderState.FILLED, OrderState.ABSENT])
+def test_an_order_that_is_known_again_no_longer_counts(known: OrderState) -> None:
+    arm = unknown(("a", LOST), ("a", known), ("b", LOST))
+    arm.signal(0, time=T0 + 4 * SECOND)
+
+    assert arm.stopped() == []
+    assert len(arm.validated()) == 1
+
+
+def test_a_new_day_does_not_forget_the_orders_that_nobody_knows_of() -> None:
+    arm = unknown(("a", LOST), ("b", LOST))
+    arm.signal(0, time=T0 + DAY)
+
+    arm.act(ActionKind.RESUME)
+    arm.signal(1, time=T0 + DAY + SECOND)
+
+    assert [latch.reason for latch in arm.stopped()] == [StopReason.UNKNOWN_ORDERS] * 2
+    assert len(arm.rejected()) == 2
 
 
 def test_a_new_day_counts_its_own_losses_but_does_not_resume() -> None:

@@ -130,5 +130,16 @@ def test_refused_orders_stop_the_arm_above_the_limit(refused: int, stopped: bool
     )
 
 
+@pytest.mark.parametrize(("unknown", "stopped"), [(2, False), (3, True)])
+def test_orders_that_nobody_knows_of_stop_the_account_above_the_limit(unknown: int, stopped: bool) -> None:
+    limits = {ACCOUNT: TotalLimits(max_unknown_orders=2)}
+
+    _, latches = breaches(Day(), Account(), limits, CAPITALS, T0, unknown)
+
+    assert [(latch.reason, latch.level, latch.detail) for latch in latches] == (
+        [(StopReason.UNKNOWN_ORDERS, ACCOUNT, "3 is more than 2")] if stopped else []
+    )
+
+
 def test_a_level_without_a_book_is_not_stopped() -> None:
     assert watched(begun(Account()), Account(), MOMENTUM, max_daily_loss=Decimal(1))[1] == []

@@ -67,7 +67,7 @@ def test_a_broker_without_an_arm_is_a_note_with_the_signals_waiting() -> None:
 
 def test_a_halted_arm_is_well_and_is_shown() -> None:
     halted = raw(
-        arms={"paper": arm(risk=risk(mode="HALTED", mode_reason="by hand"))},
+        arms={"paper": arm(risk=risk(mode="HALTED", mode_reason="DAILY_LOSS: 600 is more than 500"))},
         health=processes(**{"paper:health:0": health("arm", "paper", mode="HALTED")}),
     )
 
@@ -75,6 +75,8 @@ def test_a_halted_arm_is_well_and_is_shown() -> None:
 
     assert report.ok
     assert report.processes[4].mode == "HALTED"
+    held = next(note for note in report.notes if "HALTED" in note)
+    assert held.endswith("(paper) is HALTED: DAILY_LOSS: 600 is more than 500; panda resume paper ends that")
 
 
 def test_a_finished_feed_is_well() -> None:
