@@ -44,6 +44,20 @@ def test_a_loss_at_the_last_prices_stops_the_arm_from_the_next_moment_on(price: 
     assert [verdict.codes for verdict in arm.rejected()] == ([("ARM_HALTED",)] if stopped else [])
 
 
+def test_the_mirror_shows_the_day_of_the_account_and_its_stops() -> None:
+    arm = losing()
+    arm.prices(1, "940", time=T0 + SECOND)
+    arm.signal(1, time=T0 + 3 * SECOND)
+
+    view = orjson.loads(arm.context.mirror.values["paper:risk"])
+
+    assert view["day"] == {"date": "2021-06-08", "orders": 1, "equity": "99400", "profit": "-600"}
+    assert [(stop["reason"], stop["mode"], stop["level"]) for stop in view["stops"]] == [
+        ("DAILY_LOSS", "HALTED", "account")
+    ]
+    assert (view["mode"], view["mode_reason"]) == ("HALTED", "DAILY_LOSS: 600 is more than 500")
+
+
 def test_all_that_acts_at_one_moment_has_acted_before_losses_are_looked_at() -> None:
     arm = losing()
     arm.prices(1, "900", time=T0 + SECOND)
