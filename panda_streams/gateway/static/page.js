@@ -202,22 +202,19 @@ const ORDERS_SHOWN = 50;
 /** The orders that wait for the market: of one account, oldest first. */
 function orders(view) {
   if (!view.orders.length) return null;
-  const plain = { symbol: false };
-  const price = (text) => (text === null ? el("span", { class: "absent" }, "–") : figure(text, view.currency, "", plain));
+  const price = (text) => figure(text, view.currency, "", { symbol: false });
   const more = view.orders.length - ORDERS_SHOWN;
   return el("section", { class: "orders", "aria-label": "Working orders" }, el("details", { open: view.orders.length <= 8 },
     el("summary", null, `${count(view.orders.length)} working ${view.orders.length === 1 ? "order" : "orders"}`),
     el("div", { class: "scroll" }, el("table", null,
-      el("thead", null, el("tr", null, ...["Instrument", "Side", "Role", "Type", "Filled", "Price", "Trigger"].map((name, index) =>
-        el("th", { class: index > 3 ? "number" : null, scope: "col" }, name)))),
+      el("thead", null, el("tr", null, ...["Instrument", "Order", "Filled", "Price"].map((name, index) =>
+        el("th", { class: index > 1 ? "number" : null, scope: "col" }, name)))),
       el("tbody", null, view.orders.slice(0, ORDERS_SHOWN).map((order) => el("tr", { "data-key": order.order_id, title: `${order.order_id} ${order.state}, since ${marketTime(order.time)}` },
         el("th", { scope: "row" }, order.instrument, el("small", null, order.product), el("div", { class: "quiet" }, order.strategy_id)),
-        el("td", null, order.side),
-        el("td", null, order.role),
-        el("td", null, order.order_type),
+        el("td", null, order.side, el("div", { class: "quiet" }, `${order.role} ${order.order_type}`)),
         el("td", { class: "number" }, `${count(order.filled)} / ${count(order.quantity)}`),
-        el("td", { class: "number" }, price(order.price)),
-        el("td", { class: "number" }, price(order.trigger))))))),
+        el("td", { class: "number" }, order.price === null ? "market" : price(order.price),
+          order.trigger === null ? null : el("div", { class: "quiet" }, "trigger ", price(order.trigger)))))))),
     more > 0 ? el("p", { class: "quiet" }, `${count(more)} more at /api/v1/orders/${view.namespace}`) : null));
 }
 
