@@ -11,13 +11,14 @@ export RUFF_CACHE_DIR := $(PANDA_HOME)/cache/ruff
 export MYPY_CACHE_DIR := $(PANDA_HOME)/cache/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY := $(PANDA_HOME)/cache/hypothesis
 
-.PHONY: help run test chaos simulate lint docs bench lock clean
+.PHONY: help run test chaos simulate orders lint docs bench lock clean
 
 help:
 	@echo "make run [FEED=FILE] [SPEED=N|max]   run everything: the market simulator, or a recording"
 	@echo "make test [ARGS=...]                 lint, then every test that this machine can run"
 	@echo "make chaos [ARGS='--kills N']        kill feed, brain and arm, and compare with an undisturbed run"
 	@echo "make simulate [ARGS='--seed S']      kill agents on logs in memory, on thousands of random schedules"
+	@echo "make orders [ARGS='--orders N']      random orders on the ticks of a real session, each told by itself too"
 	@echo "make lint                            ruff, mypy, import-linter"
 	@echo "make docs                            write the generated pages of docs/ anew"
 	@echo "make bench [ARGS='brain loop']       run the benchmarks: ratios against a reference, of this machine"
@@ -35,6 +36,9 @@ chaos: $(VENV)/installed-dev
 
 simulate: $(VENV)/installed-dev
 	@exec $(BIN)/python -m tests.simulation $(ARGS)
+
+orders: $(VENV)/installed-dev
+	@exec $(BIN)/python -m tests.orders $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

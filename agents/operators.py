@@ -65,6 +65,11 @@ def _misplaced(row: RiskRow, action: Action, context: Context) -> str:
 
 def _flatten(row: RiskRow, action: Action, said: Said) -> RiskRow:
     """Halt from this record on, and have every shard end its orders and close its positions."""
+    if row.flattening is not None:
+        said.completed(
+            action.action_id, row.time, "positions are being closed already: wait for the end of that", done=False
+        )
+        return row
     latch = Latch(
         reason=StopReason.FLATTENED,
         mode=Mode.HALTED,
@@ -94,10 +99,6 @@ def _resume(row: RiskRow, action: Action, said: Said) -> RiskRow:
 def _keep_books(row: RiskRow, action: Action, context: Context, shards: ShardMap, said: Said) -> RiskRow:
     known = context.strategies.get(action.strategy_id or "")
     config = known.accounts.get(context.namespace) if known is not None else None
-    if action.strategy_id is not None and config is None and action.strategy_id not in row.account.books:
-        detail = f"{action.strategy_id} has neither an account nor a book here: name one that has"
-        said.completed(action.action_id, row.time, detail, done=False)
-        return row
     halted = context.levels.mode(context.namespace)[0].rank >= Mode.HALTED.rank
     capital = config.capital if config is not None else Decimal(0)
     done: Done = carry_out(row.account, action, capital, row.time, halted=halted)

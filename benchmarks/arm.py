@@ -32,8 +32,9 @@ _SECONDS = 45
 """Event time: no shard has more records than execution remembers, so none is read again."""
 _LAST_SIGNAL_S = 38
 """The rest of the time is for fills."""
-_ACCOUNT = {"capital": "1000000000", "share_of_capital": "0.0001", "max_position": 10_000_000}
-"""Without a limit that binds: no verdict depends on what has been filled so far."""
+_ACCOUNT = {"capital": "1000000000", "share_of_capital": "0.000004", "max_position": 10_000_000}
+"""Without a limit that binds: no verdict depends on what has been filled so far. Orders are so small that most of them
+are filled by one tick."""
 
 _WORKER = [FAUST, "-A", "benchmarks.arm_worker", "worker", "-l", "info"]
 _CONTENDERS = {"worker": _WORKER, "aiokafka": module("arm_rival")}
@@ -88,14 +89,16 @@ def measure(cluster: Cluster, rounds: int = ROUNDS) -> list[Result]:
     for number in range(1, rounds + 1):
         found = {}
         for name, command in _CONTENDERS.items():
-            with cluster.world(PANDA_INSTRUMENTS=str(instruments), PANDA_STRATEGIES=str(strategies)) as world:
+            with cluster.world(
+                PANDA_INSTRUMENTS=str(instruments), PANDA_STRATEGIES=str(strategies), PANDA_PAPER_PARTICIPATION="1"
+            ) as world:
                 _fill(world, logs, raw)
                 env = {**world.env, "BROKER_NAMESPACE": "paper", **{key: str(count) for key, count in counts.items()}}
                 took = contend(name, command, env, world.home)
                 found[name] = _fills(world), _books(world)
             numbers[name].append((took["cpu_s"], took["wall_s"]))
             click.echo(f"  round {number}, {name}: {took['cpu_s']:.2f} s of CPU, {took['wall_s']:.2f} s")
-        assert len(found["aiokafka"][0]) == signals
+        assert len(found["aiokafka"][0]) >= signals
         differing += found["worker"] != found["aiokafka"]
     cpu, wall = (
         {name: signals / median(took[place] for took in all_took) for name, all_took in numbers.items()}

@@ -25,9 +25,12 @@ from benchmarks.commits import Commits
 from benchmarks.market import PARTITIONS
 from benchmarks.meter import Meter
 from panda_streams.brokers.port import find_broker, registered_brokers
+from panda_streams.calendar_files import calendar_of
+from panda_streams.domain.shards import ShardMap
 from panda_streams.identity import Role
 from panda_streams.instrument_files import load_instruments
 from panda_streams.levels import Levels
+from panda_streams.limit_files import load_limits
 from panda_streams.mirror import Mirror
 from panda_streams.servers import find_servers, identify_process
 from panda_streams.settings import load_settings
@@ -48,13 +51,14 @@ def _agents() -> list[Agent]:
     settings = load_settings()
     servers = find_servers(settings)
     identity = identify_process(settings, servers, Role.ARM)
-    instruments = load_instruments(settings.instruments)
-    configs = load_strategies(settings.strategies, instruments, registered_brokers())
+    instruments, brokers = load_instruments(settings.instruments), registered_brokers()
+    configs = load_strategies(settings.strategies, instruments, brokers)
     context = Context(
         identity,
         Topics(servers.prefix),
         instruments,
         {config.strategy_id: config for config in configs},
+        load_limits(settings.limits, configs, instruments, brokers)["paper"],
         Levels(),
         Mirror(servers.redis, identity.scope),
         PARTITIONS,
@@ -62,9 +66,10 @@ def _agents() -> list[Agent]:
     )
     broker = find_broker("paper")
     assert broker.trader is not None
+    trader = broker.trader(settings, calendar_of(identity.world, settings.calendar))
     return [
-        RiskAgent(context, broker),
-        ExecutionAgent(context, broker.trader(settings)),
+        RiskAgent(context, broker, trader, ShardMap(PARTITIONS, instruments)),
+        ExecutionAgent(context, trader),
         PortfolioAgent(context, broker),
     ]
 

@@ -18,7 +18,7 @@ _signals = int(os.environ["BENCH_SIGNALS"])
 
 
 def _finished() -> bool:
-    """Every signal is judged, every fill is booked, and risk knows of all of them."""
+    """Every signal is judged and its order filled, every fill is booked, and risk knows of all of them."""
     positions = app.agent_loop.positions
 
     def handled(name: str) -> int:
@@ -26,10 +26,8 @@ def _finished() -> bool:
 
     if handled("signals.raw") < _raw or handled("orders.filled") < _signals:
         return False
-    updates = _prefix + "orders.updates"
-    return all(
-        positions[updates, number] >= (app.consumer.highwater(TP(updates, number)) or 0) for number in range(PARTITIONS)
-    )
+    said = [TP(_prefix + name, number) for name in ("orders.updates", "orders.filled") for number in range(PARTITIONS)]
+    return all(positions.get(place, 0) >= (app.consumer.highwater(TP(*place)) or 0) for place in said)
 
 
 follow(app, _finished)

@@ -422,6 +422,42 @@ class Inputs:
             stream.applied[held.item.producer] = sequence
         return held
 
+    def take(self) -> tuple[Log, Stream | None, Received, Item] | None:
+        """Take out what `next` would name; None if nothing may be handled."""
+        only = self._only
+        if only is None or only.buffer or self._strays:
+            found = self.next()
+            if found is None:
+                return None
+            held = self.pop(*found)
+            return *found, held.record, held.item
+        # The one stream of an agent hands its records on as they are decoded: nothing is ever held back there.
+        log, backlog, decode = only.log, only.log.backlog, only.log.input.decode
+        while backlog:
+            record = backlog.popleft()
+            self._arrivals += 1
+            try:
+                item = decode(record.value)
+            except BadEvent as error:
+                self._stray(log, record, str(error))
+                return self.take()
+            if item.writer != only.writer:
+                self._stray(log, record, f"written by {item.writer!r}, expected {only.writer}")
+                return self.take()
+            sequence, producer = item.sequence, item.producer
+            if sequence is not None:
+                if sequence <= only.seen.get(producer, -1):
+                    continue
+                only.seen[producer] = sequence
+            if item.watermark is not None and item.watermark > only.watermark:
+                only.watermark = item.watermark
+            if item.event is None:
+                continue
+            if sequence is not None:
+                only.applied[producer] = sequence
+            return log, only, record, item
+        return None
+
     # Where it stands
 
     def cursors(self) -> dict[str, dict[str, StreamCursor]]:

@@ -123,25 +123,25 @@ class Task:
         items, size, time = 0, 0, None
         part, agent, inputs = self._part, self.agent, self.inputs
         wants = agent.wants if type(agent).wants is not Agent.wants else None
-        while (found := inputs.next()) is not None:
-            log, stream = found
-            if items >= limit or size > _MAX_BYTES or (items and enough()):
-                break
-            if stream is not None and wants is not None:
-                wanted = wants(part, stream.buffer[0].item)
+        while items < limit and size <= _MAX_BYTES and not (items and enough()):
+            if wants is not None and (found := inputs.next()) is not None and found[1] is not None:
+                wanted = wants(part, found[1].buffer[0].item)
                 if wanted is not None:
                     if items:
                         break
                     return wanted
-            held = inputs.pop(log, stream)
+            taken = inputs.take()
+            if taken is None:
+                break
+            log, stream, record, item = taken
             items += 1
             if stream is None:
-                said = self._stray(log.input.topic, held.record, str(held.item.event))
+                said = self._stray(log.input.topic, record, str(item.event))
             else:
                 try:
-                    said = agent.step(part, item := held.item, held.record.offset)
+                    said = agent.step(part, item, record.offset)
                 except BadEvent as error:
-                    said = self._stray(log.input.topic, held.record, str(error))
+                    said = self._stray(log.input.topic, record, str(error))
                 if time is None or item.time > time:
                     time = item.time
             if said:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from fractions import Fraction
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,24 @@ __all__ = [
     "Deployed",
     "Run",
     "assert_books_equal_the_topics",
+    "assert_charges_are_those_of_the_day",
     "assert_each_order_ends_once",
     "assert_fills_follow_the_tick_log",
     "assert_no_id_has_two_contents",
 ]
 
 TRADED = ("signals.raw", "signals.validated", "signals.rejected", "orders.updates", "orders.filled")
-_LATENCY_MS, _SLIPPAGE, _CHARGE_RATE = 500, Decimal("0.0001"), Decimal("0.0005")
+_LATENCY_MS, _SLIPPAGE, _PARTICIPATION = 500, Decimal("0.0001"), Decimal("0.25")
 _TICK_SIZE = Decimal("0.05")
+_ENDS = ("FILLED", "CANCELLED", "EXPIRED", "REJECTED", "ABSENT")
 _WORKER = ["faust", "-A", "faust_app", "worker"]
+
+CALENDAR = """
+sessions:
+  2021-06-08:
+    name: A session that ends with the recording
+    hours: {opens: "09:15", square_off: "10:10", closes: "10:20"}
+"""
 
 STRATEGIES = {
     "momentum.yaml": """
@@ -81,6 +91,30 @@ class Run:
     def events(self, name: str, namespace: str = "paper") -> list[dict[str, Any]]:
         return [json.loads(line.value, parse_float=Decimal) for line in self.topics[f"{namespace}.{name}"]]
 
+    def fills(self) -> list[dict[str, Any]]:
+        """The fills, each once, in the order of each shard."""
+        found = {event["fill"]["fill_id"]: event["fill"] for event in self._booked("fill")}
+        return sorted(found.values(), key=lambda fill: (fill["tick"]["shard"], fill["tick"]["offset"]))
+
+    def bookings(self) -> list[dict[str, Any]]:
+        """What risk has booked, each once."""
+        return list({event["booking"]["booking_id"]: event["booking"] for event in self._booked("booking")}.values())
+
+    def _booked(self, kind: str) -> Iterator[dict[str, Any]]:
+        return (event for event in self.events("orders.filled") if event["kind"] == kind)
+
+    def orders(self) -> dict[str, list[dict[str, Any]]]:
+        """The updates of each order, each once, by order_id."""
+        updates = {(e["producer"], e["sequence"]): e for e in self.events("orders.updates") if e["kind"] == "order"}
+        orders: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for _, update in sorted(updates.items()):
+            orders[update["order_id"]].append(update)
+        return dict(orders)
+
+    def tickets(self) -> dict[str, dict[str, Any]]:
+        """The verdict that each order comes from, by order_id."""
+        return {t["order_id"]: event for event in self.events("signals.validated") for t in event["tickets"]}
+
     def ticks(self) -> Iterator[tuple[int, int, list[Any]]]:
         """(partition, offset, tick array) in the order of the log."""
         for line in self.market:
@@ -97,7 +131,8 @@ class Run:
         """The portfolios without what only tells when and how often they were written."""
         return {
             strategy_id: {
-                **{name: book[name] for name in ("capital", "cash", "realised", "unrealised", "charges", "fills")},
+                **{name: book[name] for name in ("capital", "cash", "realised", "unrealised", "charges")},
+                **{name: book[name] for name in ("fills", "bookings")},
                 "positions": {row["instrument"]: (row["quantity"], row["average_price"]) for row in book["positions"]},
             }
             for strategy_id, book in self.portfolios.items()
@@ -120,7 +155,14 @@ class Deployed:
         configs.mkdir(parents=True)
         for name, text in strategies.items():
             (configs / name).write_text(text)
-        world.env["PANDA_STRATEGIES"] = str(configs)
+        (directory / "calendar.yaml").write_text(CALENDAR)
+        world.env.update(
+            PANDA_STRATEGIES=str(configs),
+            PANDA_CALENDAR=str(directory / "calendar.yaml"),
+            PANDA_PAPER_LATENCY_MS=str(_LATENCY_MS),
+            PANDA_PAPER_SLIPPAGE=str(_SLIPPAGE),
+            PANDA_PAPER_PARTICIPATION=str(_PARTICIPATION),
+        )
         asyncio.run(prepare(world.settings, world.servers))
         self.gateway = f"http://127.0.0.1:{world.env['PANDA_PORT_BASE']}"
         self._spawn(["panda", "gateway"], env=world.env)
@@ -185,14 +227,16 @@ class Deployed:
         def quiet() -> bool:
             if not idle():
                 return False
-            said = {name: len(self.once(name)) for name in TRADED}
-            ended = sum(json.loads(value)["state"] != "WORKING" for value in self.once("orders.updates"))
-            booked = sum(portfolio["fills"] for portfolio in self.portfolios().values())
+            said = {name: [json.loads(value) for value in self.once(name)] for name in TRADED}
+            tickets = {t["order_id"] for event in said["signals.validated"] for t in event["tickets"]}
+            orders = [event for event in said["orders.updates"] if event["kind"] == "order"]
+            ended = {event["order_id"] for event in orders if event["state"] in _ENDS}
+            booked = sum(portfolio["fills"] + portfolio["bookings"] for portfolio in self.portfolios().values())
             return (
-                said["signals.raw"] > 0
-                and said["signals.validated"] + said["signals.rejected"] == said["signals.raw"]
-                and ended == said["signals.validated"]
-                and booked == said["orders.filled"]
+                bool(said["signals.raw"])
+                and len(said["signals.validated"]) + len(said["signals.rejected"]) == len(said["signals.raw"])
+                and ended == tickets | {event["order_id"] for event in orders}
+                and booked == len(said["orders.filled"])
                 and idle()
             )
 
@@ -225,7 +269,7 @@ class Book:
 
     def fill(self, fill: dict[str, Any]) -> None:
         quantity = fill["quantity"] * (1 if fill["side"] == "BUY" else -1)
-        price, charges = Fraction(fill["price"]), Fraction(fill["charges"])
+        price, charges = Fraction(fill["price"]), _total(fill["charges"])
         self.cash -= quantity * price + charges
         self.charges += charges
         held, average = self.held.get(fill["instrument"], (0, Fraction(0)))
@@ -236,36 +280,111 @@ class Book:
             self.realised += -quantity * (price - average)
         self.held[fill["instrument"]] = (held + quantity, average)
 
+    def note(self, booking: dict[str, Any]) -> None:
+        assert (booking["kind"], Fraction(booking["amount"])) == ("CONTRACT_NOTE", -_total(booking["charges"]))
+        self.cash += Fraction(booking["amount"])
+        self.charges += _total(booking["charges"])
+
+
+def _total(charges: Mapping[str, str]) -> Fraction:
+    return sum(map(Fraction, charges.values()), Fraction(0))
+
 
 def assert_fills_follow_the_tick_log(run: Run) -> None:
-    """Each fill is at the first tick of its instrument half a second after its cause, slipped by one basis point."""
-    after: dict[tuple[int, str], list[tuple[int, list[Any]]]] = defaultdict(list)
+    """Each order at the market is filled by the ticks of its instrument from half a second after its cause on.
+
+    A tick gives it a quarter of what has traded since the tick before, slipped by one basis point.
+    """
+    log: dict[tuple[int, str], list[tuple[int, list[Any]]]] = defaultdict(list)
     for partition, offset, tick in run.ticks():
-        after[partition, tick[0]].append((offset, tick))
-    orders = {event["order_id"]: event for event in run.events("signals.validated")}
-    for event in run.events("orders.filled"):
-        fill, cause = event["fill"], orders[event["fill"]["order_id"]]["signal"]["cause"]
-        assert fill["quantity"] == orders[fill["order_id"]]["quantity"]
-        tick = next(
-            tick
-            for offset, tick in after[cause["shard"], fill["instrument"]]
-            if (offset, tick[7]) > (cause["offset"], cause["row"]) and tick[6] >= cause["time"] + _LATENCY_MS
-        )
-        last, buying = Decimal(tick[1]) / 100, fill["side"] == "BUY"
-        slipped = last * (1 + _SLIPPAGE if buying else 1 - _SLIPPAGE)
-        steps = (slipped / _TICK_SIZE).to_integral_value(ROUND_CEILING if buying else ROUND_FLOOR)
-        assert Decimal(fill["price"]) == steps * _TICK_SIZE
-        assert Decimal(fill["charges"]) == Decimal(fill["price"]) * fill["quantity"] * _CHARGE_RATE
-        assert (fill["tick"]["row"], fill["time"]) == (tick[7], tick[6])
+        log[partition, tick[0]].append((offset, tick))
+    tickets, fills = run.tickets(), defaultdict(list)
+    for fill in run.fills():
+        fills[fill["order_id"]].append(fill)
+    for order_id, updates in run.orders().items():
+        first, last = updates[0], updates[-1]
+        verdict = tickets.get(order_id)
+        if first["state"] in _ENDS:
+            assert not fills[order_id]
+            continue
+        assert verdict is not None or first["role"] == "SQUARE_OFF"
+        shard = int(first["producer"].removeprefix("execution/"))
+        due = _due_fills(log[shard, first["instrument"]], first, verdict["signal"]["cause"] if verdict else None)
+        left = first["quantity"]
+        for fill in fills[order_id]:
+            row, time, price, quantity = next(due)
+            quantity, left = min(quantity, left), left - fill["quantity"]
+            assert (fill["tick"]["row"], fill["time"], Decimal(fill["price"])) == (row, time, price)
+            # What only reduces is given no more than there is to be closed.
+            capped = fill is fills[order_id][-1] and last["reason"] == "POSITION_CLOSED"
+            assert fill["quantity"] <= quantity if capped else fill["quantity"] == quantity
+        assert left == 0 if last["state"] == "FILLED" else left > 0
+        if left and last["reason"] != "POSITION_CLOSED":
+            more = next(due, None)
+            assert more is None or more[1] >= last["time"], "it was on the market, and a tick gave it nothing"
+
+
+def _due_fills(
+    log: list[tuple[int, list[Any]]], order: dict[str, Any], cause: dict[str, Any] | None
+) -> Iterator[tuple[int, int, Decimal, int]]:
+    """Row, time, price and most shares of what the ticks offer an order at the market."""
+    place = (cause["offset"], cause["row"]) if cause else (-1, -1)
+    live_at = (cause["time"] if cause else order["time"]) + _LATENCY_MS
+    buying, traded = order["side"] == "BUY", 0
+    for offset, (_, paise, _, volume, _, _, time, row) in log:
+        before, traded = traded or volume, volume
+        shares = int((volume - before) * _PARTICIPATION)
+        if (offset, row) > place and time >= live_at and shares > 0:
+            slipped = Decimal(paise) / 100 * (1 + _SLIPPAGE if buying else 1 - _SLIPPAGE)
+            steps = (slipped / _TICK_SIZE).to_integral_value(ROUND_CEILING if buying else ROUND_FLOOR)
+            yield row, time, steps * _TICK_SIZE, shares
+
+
+def assert_charges_are_those_of_the_day(run: Run) -> None:
+    """The charges of intraday trades at NSE in June 2021, computed again, and rounded by the day's contract note.
+
+    Zerodha: 0.03 % or 20 rupees an order; STT 0.025 % of sales; NSE 0.00345 %, and 0.01 rupees a crore for its investor
+    protection fund; SEBI 10 rupees a crore; stamp duty 0.003 % of purchases; GST 18 % on all but taxes and the fund.
+    """
+    turnover: dict[str, Fraction] = defaultdict(Fraction)
+    of_the_day: dict[str, Fraction] = defaultdict(Fraction)
+    for fill in run.fills():
+        value = Fraction(fill["price"]) * fill["quantity"]
+        before, after = turnover[fill["order_id"]], turnover[fill["order_id"]] + value
+        turnover[fill["order_id"]] = after
+        brokerage = min(after * 3 / 10_000, Fraction(20)) - min(before * 3 / 10_000, Fraction(20))
+        exchange, fund, sebi = value * 345 / 10_000_000, value / 10**9, value / 10**6
+        buying = fill["side"] == "BUY"
+        due = {
+            "brokerage": brokerage,
+            "stt": Fraction(0) if buying else value * 25 / 100_000,
+            "transaction": exchange + fund,
+            "sebi": sebi,
+            "stamp": value * 3 / 100_000 if buying else Fraction(0),
+            "gst": (brokerage + exchange + sebi) * 18 / 100,
+        }
+        assert {head: Fraction(amount) for head, amount in fill["charges"].items()} == {
+            head: amount for head, amount in due.items() if amount
+        }
+        for head, amount in due.items():
+            of_the_day[head] += amount
+    noted: dict[str, Fraction] = defaultdict(Fraction)
+    for booking in run.bookings():
+        for head, amount in booking["charges"].items():
+            noted[head] += Fraction(amount)
+    for head, amount in of_the_day.items():
+        step = Fraction(1) if head in ("stt", "stamp") else Fraction(1, 100)
+        assert amount + noted[head] == floor(amount / step + Fraction(1, 2)) * step, head
 
 
 def assert_books_equal_the_topics(run: Run) -> None:
-    """What the gateway answers is, to the paisa, what the fills say."""
+    """What the gateway answers is, to the paisa, what fills and contract notes say."""
     books: dict[str, Book] = defaultdict(Book)
     # A record can stand twice in a log, after a crash of its producer, but never with two contents.
-    filled = {event["fill"]["fill_id"]: event["fill"] for event in run.events("orders.filled")}
-    for fill in sorted(filled.values(), key=lambda fill: (fill["time"], fill["tick"]["offset"])):
+    for fill in run.fills():
         books[fill["strategy_id"]].fill(fill)
+    for booking in run.bookings():
+        books[booking["strategy_id"]].note(booking)
 
     assert run.portfolios.keys() == books.keys()
     for strategy_id, book in books.items():
@@ -288,9 +407,12 @@ def assert_no_id_has_two_contents(run: Run) -> None:
 
 
 def assert_each_order_ends_once(run: Run) -> None:
-    updates = {(event["producer"], event["sequence"]): event for event in run.events("orders.updates")}
-    ended = Counter(update["order_id"] for update in updates.values() if update["state"] != "WORKING")
-    assert ended == Counter({event["order_id"]: 1 for event in run.events("signals.validated")})
+    orders = run.orders()
+    assert orders.keys() >= run.tickets().keys()
+    assert {order_id for order_id, updates in orders.items() if updates[0]["signal_id"]} == run.tickets().keys()
+    for order_id, updates in orders.items():
+        ends = [update["state"] in _ENDS for update in updates]
+        assert ends == [False] * (len(ends) - 1) + [True], order_id
 
 
 def _paisa(amount: Any) -> Decimal:

@@ -23,6 +23,7 @@ from tests.integration.line import (
     Deployed,
     Run,
     assert_books_equal_the_topics,
+    assert_charges_are_those_of_the_day,
     assert_each_order_ends_once,
     assert_fills_follow_the_tick_log,
     assert_no_id_has_two_contents,
@@ -95,13 +96,16 @@ def test_real_ticks_become_books_that_can_be_computed_again(undisturbed: Run) ->
 
     assert sorted({tick[7] for _, _, tick in undisturbed.ticks()}) == list(range(TICKS))
     assert len(raw) > 200
-    assert len(undisturbed.events("orders.filled")) > 200
+    assert len(undisturbed.fills()) > 200
+    assert {booking["kind"] for booking in undisturbed.bookings()} == {"CONTRACT_NOTE"}
+    assert any(updates[0]["role"] == "SQUARE_OFF" for updates in undisturbed.orders().values())
     assert {event["strategy_id"] for event in raw} == {"Momentum_NIFTY_1", "MeanReversion_1"}
     # Limits bind, so what was filled before decides what is refused: books would show another order of things.
     assert {code for event in refused for code in event["codes"]} >= {"CASH_INSUFFICIENT"}
     assert_no_id_has_two_contents(undisturbed)
     assert_each_order_ends_once(undisturbed)
     assert_fills_follow_the_tick_log(undisturbed)
+    assert_charges_are_those_of_the_day(undisturbed)
     assert_books_equal_the_topics(undisturbed)
     assert (undisturbed.topics["paper.dlq"], undisturbed.topics["brain.dlq"]) == ([], [])
 
@@ -225,6 +229,7 @@ def test_on_the_wall_clock_nobody_waits_and_the_books_equal_the_topics(
     assert_no_id_has_two_contents(run)
     assert_each_order_ends_once(run)
     assert_fills_follow_the_tick_log(run)
+    assert_charges_are_those_of_the_day(run)
     assert_books_equal_the_topics(run)
     assert run.topics["paper.dlq"] == []
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 
+from panda_streams.domain.orders import Product
+from panda_streams.domain.positions import Position
 from panda_streams.domain.signals import Side, identify
 from panda_streams.worlds import prepare
 from tables.execution import ExecutionRow
@@ -34,8 +37,9 @@ def test_an_arm_with_a_hundred_thousand_rows_is_back_within_five_seconds_of_a_ki
         return arm
 
     ready_arm(40).kill()  # its changelogs exist now
+    position = Position(quantity=100, product=Product.CNC, since=0, cost=Decimal(140_000), best=140_000)
     row = ExecutionRow(
-        positions={f"Strategy_{number}": 100 for number in range(4)},
+        positions={f"Strategy_{number}": position for number in range(4)},
         ended=tuple(identify("order", "paper", str(number), Side.BUY, 1) for number in range(8)),
     )
     value = row.model_dump_json().encode()

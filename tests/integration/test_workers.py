@@ -65,6 +65,29 @@ accounts:
 {accounts}
 """
 ACCOUNT = '  {broker}: {{capital: "100000", share_of_capital: "0.1", max_position: 1000}}'
+ACME = """
+from decimal import Decimal
+
+from panda_streams.brokers.paper import PaperTrader
+from panda_streams.brokers.port import Broker
+
+class AcmeTrader(PaperTrader):
+    '''Takes a rupee for each trade, and sends no contract note.'''
+
+    def latency(self, order_id):
+        return 700
+
+    def charges(self, order, instrument, trade, on):
+        return {"commission": Decimal(1)}
+
+    def counted(self, tally, fill, instrument):
+        return tally
+
+    def contract_note(self, tally, on):
+        return {}
+
+BROKER = Broker("acme", "Acme", "INR", live=False, trader=AcmeTrader.from_settings)
+"""
 
 
 class Market:
@@ -243,11 +266,7 @@ def test_a_third_broker_is_one_class_one_value_and_one_entry(
     world: FreshWorld, spawn: Callable[..., Spawned], flip: Callable[..., None], tmp_path: Path
 ) -> None:
     package = tmp_path / "code"
-    (package / "acme_broker.py").write_text(
-        "from panda_streams.brokers.paper import PaperTrader\n"
-        "from panda_streams.brokers.port import Broker\n"
-        "BROKER = Broker('acme', 'Acme', 'INR', live=False, trader=PaperTrader.from_settings)\n"
-    )
+    (package / "acme_broker.py").write_text(ACME)
     info = package / "acme_broker-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-broker\nVersion: 1.0\n")
@@ -265,6 +284,7 @@ def test_a_third_broker_is_one_class_one_value_and_one_entry(
     fills = eventually(lambda: topic(world, "acme.orders.filled"), timeout_s=30, what="a fill at Acme")
 
     assert {fill["namespace"] for fill in fills} == {"acme"}
+    assert fills[0]["fill"]["charges"] == {"commission": "1"}
     eventually(lambda: len(topic(world, "paper.signals.raw")) == 2, what="both signals are on the paper topic too")
     assert topic(world, "paper.signals.validated") == []
 

@@ -5,6 +5,7 @@ Written from the rules of docs and settings, not from the desk: each order of th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from panda_streams.domain.matching import PaperMarket, QueueModel
@@ -16,6 +17,7 @@ from tests.orders.tape import Tape
 __all__ = ["Outcome", "tell"]
 
 _MINUTE = 60_000
+_NEVER = 2**62
 _SLIPPAGE = 10_000
 """The last price slips by one part of so many."""
 _PARTICIPATION = 4
@@ -43,7 +45,7 @@ class _Order:
     row: int
     """It looks at no tick up to this one."""
     live_at: int
-    until: int | None
+    until: int
     ttl: bool = False
     waits: bool = False
     """For its trigger."""
@@ -51,7 +53,7 @@ class _Order:
     ahead: int | None = None
     filled: int = 0
     fills: int = 0
-    cancel_at: int | None = None
+    cancel_at: int = _NEVER
     changes: list[tuple[int, int | None, int | None]] = field(default_factory=list)
     over: bool = False
 
@@ -85,8 +87,8 @@ class _Teller:
             if not self.orders and not asked and exit is None:
                 if not self.outcome.position or case.product is not Product.MIS:
                     break
-                while row < len(ticks) and ticks[row].time < self.square_off:
-                    row += 1  # nothing happens to it before that
+                # Nothing happens to the position before it is squared off.
+                row = max(row, bisect_left(ticks, self.square_off, key=lambda tick: tick.time))
                 if row == len(ticks):
                     break
             self._meet(row)
@@ -128,7 +130,7 @@ class _Teller:
             if order.role is not Role.ENTRY:
                 continue
             if asked.limit is None and asked.trigger is None:
-                order.cancel_at = at if order.cancel_at is None else order.cancel_at
+                order.cancel_at = at if order.cancel_at == _NEVER else order.cancel_at
                 continue
             limit = asked.limit if order.limit is not None else None
             trigger = asked.trigger if order.waits else None
@@ -151,12 +153,11 @@ class _Teller:
         if held and not self.squared and time >= max(self.square_off, self.opened_at):
             self._square_off(row, max(self.square_off, self.opened_at))
         for order in list(self.orders):
-            while not order.over:
-                moments = [(order.cancel_at, 0), (order.until, 1), (order.changes[0][0] if order.changes else None, 2)]
-                due = min(((at, kind) for at, kind in moments if at is not None and at <= time), default=None)
-                if due is None:
+            while not order.over and (order.cancel_at <= time or order.until <= time or order.changes):
+                changes_at = order.changes[0][0] if order.changes else _NEVER
+                at, kind = min((order.cancel_at, 0), (order.until, 1), (changes_at, 2))
+                if at > time:
                     break
-                at, kind = due
                 if kind == 0:
                     self._end(order, Reason.CANCELLED_BY_STRATEGY)
                 elif kind == 1:
@@ -190,7 +191,7 @@ class _Teller:
             ioc=False,
             row=row - 1,
             live_at=moment + self.market.latency(name),
-            until=None,
+            until=_NEVER,
         )
         self.orders.append(order)
 
@@ -202,6 +203,7 @@ class _Teller:
         if not self.opens <= tick.time < self.closes:
             return
         there = [order for order in self.orders if tick.time >= order.live_at and row > order.row]
+        # All triggers are seen before anything trades.
         for order in there:
             if order.waits and order.trigger is not None:
                 order.waits = tick.price < order.trigger if order.buys else tick.price > order.trigger
@@ -317,7 +319,7 @@ class _Teller:
                 ioc=False,
                 row=row,
                 live_at=time + self.market.latency(name),
-                until=None,
+                until=_NEVER,
                 waits=not takes,
             )
             self.orders.append(leg)

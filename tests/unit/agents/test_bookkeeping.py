@@ -162,6 +162,21 @@ def test_a_day_that_had_no_end_has_its_note_with_the_next_ones() -> None:
     assert [note.reason[-10:] for note in arm.bookings()] == ["2021-06-08", "2021-06-09"]
 
 
+def test_a_fill_that_is_heard_of_after_its_days_note_goes_into_the_next_one() -> None:
+    arm = RiskArm()
+    bought(arm)
+    arm.day_end(1, TUESDAY, time=CLOSE)
+    bought(arm, 2)
+
+    arm.day_end(3, WEDNESDAY, time=CLOSE + DAY)
+
+    assert [note.reason for note in arm.bookings()] == [
+        "contract note of 2021-06-08",
+        "contract note of 2021-06-09",
+    ]
+    assert len({note.booking_id for note in arm.bookings()}) == 2
+
+
 def test_the_depository_is_paid_for_what_was_sold_from_delivery() -> None:
     arm = delivering()
     bought(arm, product=Product.CNC)

@@ -11,13 +11,13 @@ from typing import Any
 import orjson
 import pytest
 
-from panda_streams.codec import encode
+from panda_streams.codec import encode, encode_beat
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import OrderState, Product, Role
 from panda_streams.domain.signals import Intent, OrderType, Side
 from panda_streams.domain.ticks import Tick
-from panda_streams.events import Adjusted, OrderUpdate, Validated
+from panda_streams.events import Adjusted, Beat, OrderUpdate, Phase, Validated
 from tests.unit.agents.execution_arm import SECOND, Arm, a_validated, beat, log_of, played, ticks_log
 from tests.unit.agents.fakes import TICKS, TRADER
 from tests.unit.bench import DLQ, Killed
@@ -303,6 +303,22 @@ def test_an_intraday_position_of_a_silent_instrument_is_squared_off_at_the_beat(
     assert (decided.role, decided.side, decided.quantity, decided.signal_id) == (Role.SQUARE_OFF, Side.SELL, 5, None)
     assert decided.time == T0 + SQUARE_OFF * SECOND
     assert (filled.state, filled.fill and filled.fill.price) == (OrderState.FILLED, Decimal("1388.60"))
+
+
+def test_a_square_off_that_is_decided_at_the_end_of_the_data_ends_there() -> None:
+    end = encode_beat(Beat("sim", "sim", "1", 2, T0 + SQUARE_OFF * SECOND, Phase.OPEN, end=True))
+    arm = Arm([*log_of((0, a_tick(140_000)), (1, a_tick(140_000))), end])
+    arm.tick(0)
+    arm.order(a_validated(0))
+    arm.tick(1)
+
+    arm.tick(2)
+
+    closing = [update for update in arm.updates() if update.role is Role.SQUARE_OFF]
+    assert [(u.state, u.reason) for u in closing] == [
+        (OrderState.WORKING, None),
+        (OrderState.EXPIRED, "END_OF_DATA"),
+    ]
 
 
 @pytest.mark.parametrize("point", ["write", "send"])

@@ -15,6 +15,8 @@ from tests.orders.trial import try_share
 
 _SHARES = 9
 """Three with last prices alone, three with best prices, three with order books; each three have all queue models."""
+_ORDERS = 1_112
+"""On each share: 10,000 on all of them."""
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def tapes(shared_data: Path) -> list[Tape]:
 
 @pytest.mark.parametrize("number", range(_SHARES))
 def test_random_orders_get_what_a_plain_account_of_the_ticks_gives_them(tapes: list[Tape], number: int) -> None:
-    counts = try_share(tapes[number], orders=500, seed=1)
+    counts = try_share(tapes[number], orders=_ORDERS, seed=1)
 
     assert not counts.violations, counts.violations[0]
-    assert counts.fills > 500
+    assert counts.fills > _ORDERS
