@@ -69,6 +69,40 @@ def test_all_that_acts_at_one_moment_has_acted_before_losses_are_looked_at() -> 
     assert arm.stopped() == []
 
 
+@pytest.mark.parametrize(
+    ("what", "amount", "price", "stopped"),
+    [
+        (ActionKind.WITHDRAW, "5000", "950", False),
+        (ActionKind.WITHDRAW, "5000", "949.95", True),
+        (ActionKind.DEPOSIT, "5000", "949.95", True),
+    ],
+)
+def test_money_that_an_operator_moves_is_neither_loss_nor_gain(
+    what: ActionKind, amount: str, price: str, stopped: bool
+) -> None:
+    arm = losing(max_drawdown=Decimal(500))
+    arm.act(what, amount=amount, strategy_id="Momentum")
+    arm.prices(1, price, time=T0 + SECOND)
+
+    arm.signal(1, time=T0 + 3 * SECOND)
+
+    expected = [StopReason.DAILY_LOSS, StopReason.DRAWDOWN] if stopped else []
+    assert [latch.reason for latch in arm.stopped()] == expected
+
+
+def test_a_reset_begins_the_day_anew() -> None:
+    arm = losing(max_drawdown=Decimal(500))
+    arm.prices(1, "960", time=T0 + SECOND)
+    arm.filled(2, a_fill(Side.SELL, 10, "960", order_id="stop", time=T0 + SECOND))
+
+    arm.act(ActionKind.RESET, amount="50000", strategy_id="Momentum")
+    arm.signal(1, time=T0 + 3 * SECOND)
+
+    view = orjson.loads(arm.context.mirror.values["paper:risk"])
+    assert arm.stopped() == []
+    assert (view["day"]["equity"], view["day"]["profit"]) == ("50000", "0")
+
+
 def test_a_stop_is_said_once_and_names_what_was_seen() -> None:
     arm = losing()
     arm.prices(1, "940", time=T0 + SECOND)
