@@ -190,10 +190,10 @@ class RiskAgent(Agent):
         }
         self._context.mirror.put(Keys(self._context.namespace).risk, orjson.dumps(view), version=row.version)
 
-    @staticmethod
-    def _worth(row: RiskRow) -> dict[str, str]:
+    def _worth(self, row: RiskRow) -> dict[str, str]:
         """The account's equity, and what it has won or lost since the day began."""
         now = {name: worth(book, row.account.prices).equity for name, book in row.account.books.items()}
-        start = {name: row.day.start.get(name, now[name]) for name in now}
+        # As where losses are looked at: a book that was opened today began with its capital.
+        start = {name: row.day.start.get(name, self._capitals.get(name, now[name])) for name in now}
         total = sum(now.values(), Decimal(0))
         return {"equity": f"{total:f}", "profit": f"{total - sum(start.values(), Decimal(0)):f}"}

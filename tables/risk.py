@@ -24,6 +24,8 @@ class Refusal(Value):
     strategy_id: str
     instrument: str
     codes: tuple[str, ...]
+    findings: tuple[str, ...] = ()
+    """What the first rules that it broke saw and allow, cut short: `POSITION_LIMIT 1057, limit 1000`."""
     time: int
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 
-from panda_streams.domain.risk.account import Account, worth
+from panda_streams.domain.bookings import Booking, BookingKind
+from panda_streams.domain.risk.account import Account, Book, worth
 from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, levels_of, strategy_level
 from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.domain.signals import Intent, Side, Signal
 from panda_streams.domain.values import Value
 
-__all__ = ["Day", "allowed", "breaches", "counted", "entry_key", "rolled"]
+__all__ = ["Day", "allowed", "breaches", "counted", "entry_key", "funded", "rolled"]
 
 ZERO = Decimal(0)
 _MINUTE_MS = 60_000
@@ -80,6 +81,24 @@ def _since(times: tuple[int, ...], time: int) -> tuple[int, ...]:
 def counted(counts: Mapping[str, int], levels: Iterable[str], more: int = 1) -> dict[str, int]:
     """Counts with some more at each of the levels."""
     return {**counts, **{level: counts.get(level, 0) + more for level in levels}}
+
+
+def funded(day: Day, booking: Booking, book: Book, capital: Decimal) -> Day:
+    """The day after a deposit, a withdrawal or a reset of a flat book: money that is moved is neither gain nor loss.
+
+    `book` is the strategy's before it, `capital` what one began with that the day's start does not know. A reset begins
+    the day of the strategy anew.
+    """
+    if booking.kind not in (BookingKind.DEPOSIT, BookingKind.WITHDRAWAL, BookingKind.RESET):
+        return day
+    who, level = booking.strategy_id, strategy_level(booking.strategy_id)
+    anew = booking.kind is BookingKind.RESET
+    amount = booking.amount - book.cash if anew else booking.amount
+    start = booking.amount if anew else day.start.get(who, capital) + amount
+    peak = {name: at + amount if name in (ACCOUNT, level) else at for name, at in day.peak.items()}
+    if anew and level in peak:
+        peak[level] = start
+    return day.model_copy(update={"start": {**day.start, who: start}, "peak": peak})
 
 
 def breaches(

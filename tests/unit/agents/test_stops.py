@@ -45,6 +45,20 @@ def test_a_loss_at_the_last_prices_stops_the_arm_from_the_next_moment_on(price: 
     assert [verdict.codes for verdict in arm.rejected()] == ([("ARM_HALTED",)] if stopped else [])
 
 
+def test_the_mirror_shows_the_day_of_the_account_and_its_stops() -> None:
+    arm = losing()
+    arm.prices(1, "940", time=T0 + SECOND)
+    arm.signal(1, time=T0 + 3 * SECOND)
+
+    view = orjson.loads(arm.context.mirror.values["paper:risk"])
+
+    assert view["day"] == {"date": "2021-06-08", "orders": 1, "equity": "99400", "profit": "-600"}
+    assert [(stop["reason"], stop["mode"], stop["level"]) for stop in view["stops"]] == [
+        ("DAILY_LOSS", "HALTED", "account")
+    ]
+    assert (view["mode"], view["mode_reason"]) == ("HALTED", "DAILY_LOSS: 600 is more than 500")
+
+
 def test_all_that_acts_at_one_moment_has_acted_before_losses_are_looked_at() -> None:
     arm = losing()
     arm.prices(1, "900", time=T0 + SECOND)
@@ -54,6 +68,40 @@ def test_all_that_acts_at_one_moment_has_acted_before_losses_are_looked_at() -> 
     arm.signal(2, time=T0 + 3 * SECOND)
 
     assert arm.stopped() == []
+
+
+@pytest.mark.parametrize(
+    ("what", "amount", "price", "stopped"),
+    [
+        (ActionKind.WITHDRAW, "5000", "950", False),
+        (ActionKind.WITHDRAW, "5000", "949.95", True),
+        (ActionKind.DEPOSIT, "5000", "949.95", True),
+    ],
+)
+def test_money_that_an_operator_moves_is_neither_loss_nor_gain(
+    what: ActionKind, amount: str, price: str, stopped: bool
+) -> None:
+    arm = losing(max_drawdown=Decimal(500))
+    arm.act(what, amount=amount, strategy_id="Momentum")
+    arm.prices(1, price, time=T0 + SECOND)
+
+    arm.signal(1, time=T0 + 3 * SECOND)
+
+    expected = [StopReason.DAILY_LOSS, StopReason.DRAWDOWN] if stopped else []
+    assert [latch.reason for latch in arm.stopped()] == expected
+
+
+def test_a_reset_begins_the_day_anew() -> None:
+    arm = losing(max_drawdown=Decimal(500))
+    arm.prices(1, "960", time=T0 + SECOND)
+    arm.filled(2, a_fill(Side.SELL, 10, "960", order_id="stop", time=T0 + SECOND))
+
+    arm.act(ActionKind.RESET, amount="50000", strategy_id="Momentum")
+    arm.signal(1, time=T0 + 3 * SECOND)
+
+    view = orjson.loads(arm.context.mirror.values["paper:risk"])
+    assert arm.stopped() == []
+    assert (view["day"]["equity"], view["day"]["profit"]) == ("50000", "0")
 
 
 def test_a_stop_is_said_once_and_names_what_was_seen() -> None:
