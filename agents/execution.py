@@ -23,14 +23,15 @@ from panda_streams.brokers.port import Trader
 from panda_streams.codec import decode_depth, encode
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.corporate_actions import adjusted_price
-from panda_streams.domain.desk import Change, Desk, Place, accept
+from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.exchange import accept
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.orders import Order, Reason
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.settlement_price import settlement_price
 from panda_streams.domain.signals import Intent, Signal
-from panda_streams.domain.ticks import Depth, price_of, traded_since
+from panda_streams.domain.ticks import Depth, Place, price_of, traded_since
 from panda_streams.errors import BadEvent
 from panda_streams.events import (
     Adjusted,
@@ -108,6 +109,11 @@ class ExecutionAgent(Agent):
 
     def _desk(self, name: str, orders: Iterable[Order] = (), positions: Mapping[str, Any] | None = None) -> Desk:
         context = self._context
+        if name not in context.instruments:
+            raise RuntimeError(
+                f"{name} has working orders or positions and is not in the list of instruments: put it back into the "
+                "files of PANDA_INSTRUMENTS and start again"
+            )
         return Desk(context.namespace, context.instruments[name], self._trader, orders, positions, self._protections)
 
     # Records

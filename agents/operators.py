@@ -65,6 +65,11 @@ def _misplaced(row: RiskRow, action: Action, context: Context) -> str:
 
 def _flatten(row: RiskRow, action: Action, said: Said) -> RiskRow:
     """Halt from this record on, and have every shard end its orders and close its positions."""
+    if row.flattening is not None:
+        said.completed(
+            action.action_id, row.time, "positions are being closed already: wait for the end of that", done=False
+        )
+        return row
     latch = Latch(
         reason=StopReason.FLATTENED,
         mode=Mode.HALTED,

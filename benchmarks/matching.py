@@ -18,12 +18,12 @@ import click
 from benchmarks.measure import Result, cpu_us
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
-from panda_streams.domain.desk import Desk, Place
+from panda_streams.domain.desk import Desk
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Order, Product, Role
 from panda_streams.domain.signals import OrderType, Side, Validity
-from panda_streams.domain.ticks import Tick, TickRef
+from panda_streams.domain.ticks import Place, Tick, TickRef
 
 _OPEN = 1_623_123_900_000
 """09:15 on a trading day, milliseconds since the epoch."""

@@ -9,10 +9,9 @@ from panda_streams.brokers.port import Trader
 from panda_streams.codec import decode, decode_depth, decode_market
 from panda_streams.domain.bookings import Booking, BookingKind
 from panda_streams.domain.calendar import trading_date
-from panda_streams.domain.desk import Place
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Fill
-from panda_streams.domain.ticks import Depth
+from panda_streams.domain.ticks import Depth, Place
 from panda_streams.domain.values import Value
 from panda_streams.errors import BadEvent, PandaError
 from panda_streams.events import Booked, OrderUpdate, TickBatch, Validated

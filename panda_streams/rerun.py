@@ -13,13 +13,15 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from panda_streams.domain.calendar import Session
-from panda_streams.domain.desk import Change, Desk, Exchange, Place, Position, accept
+from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.exchange import Exchange, accept
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.matching import Match, Sight, Trade
 from panda_streams.domain.orders import Amendment, Fill, Order, OrderState, Product, Reason, Role, order_id
+from panda_streams.domain.positions import Position
 from panda_streams.domain.signals import OrderType, Side, Validity
-from panda_streams.domain.ticks import Depth, Tick, TickRef, traded_since
+from panda_streams.domain.ticks import Depth, Place, Tick, TickRef, traded_since
 from panda_streams.events import OrderUpdate, Validated
 
 __all__ = ["Facts", "Look", "Moment", "Rerun", "began", "clock", "rerun"]

@@ -5,8 +5,8 @@ Rebuilt by matching `<ns>.signals.validated` against market.ticks again.
 
 from __future__ import annotations
 
-from panda_streams.domain.desk import Position
 from panda_streams.domain.orders import Order
+from panda_streams.domain.positions import Position
 from tables import Row
 
 __all__ = ["NAME", "ExecutionRow", "ShardRow", "shard_key"]

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from panda_streams.domain.calendar import Calendar
 from panda_streams.domain.contract_note import Tally
-from panda_streams.domain.desk import Exchange
+from panda_streams.domain.exchange import Exchange
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Fill
 from panda_streams.errors import SettingsError

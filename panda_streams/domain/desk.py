@@ -7,42 +7,25 @@ order. A tick costs nothing for orders whose price it does not reach: orders wai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from panda_streams.domain.calendar import Session
-from panda_streams.domain.corporate_actions import Ratio, adjusted_quantity
+from panda_streams.domain.corporate_actions import Ratio
+from panda_streams.domain.exchange import Exchange
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import OrderEvent, advance, fill_order
-from panda_streams.domain.lots import portion
-from panda_streams.domain.matching import Match, Sight, Trade
-from panda_streams.domain.orders import Amendment, Fill, Order, OrderState, Product, Reason, Role, Ticket, order_id
+from panda_streams.domain.matching import Sight, Trade
+from panda_streams.domain.orders import Amendment, Fill, Order, OrderState, Product, Reason, Role, order_id
+from panda_streams.domain.positions import Position, adjusted, moved
 from panda_streams.domain.protection import Guard, Protection
-from panda_streams.domain.signals import OrderType, Side, Signal, Validity, identify
-from panda_streams.domain.ticks import Depth, Tick, TickRef
-from panda_streams.domain.values import Value
+from panda_streams.domain.signals import OrderType, Side, Validity, identify
+from panda_streams.domain.ticks import Depth, Place, Tick, TickRef
 from panda_streams.domain.waiting import NEVER, Waiting
 
-__all__ = ["Change", "Desk", "Exchange", "Place", "Position", "accept"]
+__all__ = ["Change", "Desk"]
 
 _OWN = (Role.SQUARE_OFF, Role.PROTECTION, Role.FLATTEN)
 """Orders that the arm has decided by itself to close a position at the market."""
-
-
-class Position(Value):
-    """What a strategy holds: a negative quantity is a short position."""
-
-    quantity: int
-    product: Product
-    since: int
-    """Event time of the fill that opened it, milliseconds since the epoch; or after its last square-off, if that ended
-    without closing it."""
-    cost: Decimal
-    """What it cost, charges apart, with its sign."""
-    best: int
-    """The best last price since it was opened, in smallest units: what a trailing stop follows."""
 
 
 class Change(NamedTuple):
@@ -53,68 +36,6 @@ class Change(NamedTuple):
     """Event time of the change."""
     fill: Fill | None = None
     reason: Reason | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record of the tick log stands."""
-
-    source: str
-    run: str
-    shard: int
-    offset: int
-
-    def ref(self, row: int, time: int) -> TickRef:
-        return TickRef(source=self.source, run=self.run, row=row, shard=self.shard, offset=self.offset, time=time)
-
-
-class Exchange(Protocol):
-    """What a desk asks of the market that its account trades on; each answer is a function of its arguments alone."""
-
-    def latency(self, order_id: str) -> int:
-        """Event time in milliseconds from an order's cause until the market can fill it."""
-
-    def match(self, order: Order, instrument: Instrument, sight: Sight) -> Match:
-        """What a look at the market gives an order that is on it."""
-
-    def charges(self, order: Order, instrument: Instrument, trade: Trade, on: date) -> dict[str, Decimal]:
-        """The charges of a trade by head, before the order counts it."""
-
-    def session(self, instrument: Instrument, time: int) -> Session | None:
-        """The session of the day of `time`, an event time; None if there is none that day."""
-
-
-def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrument, exchange: Exchange) -> Order:
-    """The order that a ticket of a validated signal is: it lives from the signal's cause plus latency on, and no
-    earlier than its verdict. `verdict_at` is event time. An intraday entry works until positions are squared off."""
-    terms = signal.terms
-    entering = ticket.role is Role.ENTRY
-    live_at = max(signal.cause.time + exchange.latency(ticket.order_id), verdict_at)
-    session = exchange.session(instrument, live_at)
-    expires_at = session.closes if session is not None else live_at
-    if session is not None and session.square_off is not None and entering and ticket.product is Product.MIS:
-        expires_at = session.square_off
-    if terms.ttl_minutes is not None:
-        expires_at = min(expires_at, live_at + 60_000 * terms.ttl_minutes)
-    return Order(
-        order_id=ticket.order_id,
-        signal_id=signal.signal_id,
-        strategy_id=signal.strategy_id,
-        instrument=signal.instrument,
-        side=ticket.side,
-        role=ticket.role,
-        product=ticket.product,
-        quantity=ticket.quantity,
-        order_type=terms.order_type,
-        validity=terms.validity,
-        price=terms.price,
-        trigger=terms.trigger,
-        cause=signal.cause,
-        live_at=live_at,
-        expires_at=expires_at,
-        target=terms.target if entering else None,
-        stop=terms.stop if entering else None,
-    )
 
 
 class Desk:
@@ -232,13 +153,11 @@ class Desk:
         changes = self.expire(NEVER, time, Reason.CORPORATE_ACTION)
         self.changed = True
         for strategy_id, position in list(self.positions.items()):
-            quantity, left = adjusted_quantity(position.quantity, ratio)
-            cost = position.cost - portion(position.cost, abs(left), abs(position.quantity) * ratio.new)
-            update = {"quantity": quantity, "cost": cost, "best": position.best * ratio.old // ratio.new}
-            if quantity:
-                self.positions[strategy_id] = position.model_copy(update=update)
-            else:
+            after = adjusted(position, ratio)
+            if after is None:
                 del self.positions[strategy_id]
+            else:
+                self.positions[strategy_id] = after
             self._watch(strategy_id)
         return changes
 
@@ -505,28 +424,13 @@ class Desk:
     def _move(self, order: Order, fill: Fill) -> bool:
         """Move the position by a fill; True if that closed it, be it that one on the other side begins."""
         before = self.positions.get(fill.strategy_id)
-        quantity = (before.quantity if before else 0) + order.signed * fill.quantity
-        if not quantity:
+        after = moved(before, order.signed * fill.quantity, fill, self._instrument.decimals)
+        if after is None:
             self.positions.pop(fill.strategy_id, None)
-            self._watch(fill.strategy_id)
-            return True
-        if before is not None and before.quantity * quantity > 0:
-            grown = quantity - before.quantity
-            cost = before.cost + (
-                grown * fill.price if grown * quantity > 0 else -portion(before.cost, -grown, before.quantity)
-            )
-            update = {"quantity": quantity, "product": fill.product, "cost": cost}
-            self.positions[fill.strategy_id] = before.model_copy(update=update)
         else:
-            self.positions[fill.strategy_id] = Position(
-                quantity=quantity,
-                product=fill.product,
-                since=fill.time,
-                cost=quantity * fill.price,
-                best=int(fill.price.scaleb(self._instrument.decimals)),
-            )
+            self.positions[fill.strategy_id] = after
         self._watch(fill.strategy_id)
-        return before is not None and before.quantity * quantity < 0
+        return after is None or (before is not None and before.quantity * after.quantity < 0)
 
     def _closable(self, order: Order) -> int:
         """How much of an order which only reduces can still do so."""

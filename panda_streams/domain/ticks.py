@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from msgspec import Meta, Struct
 
 from panda_streams.domain.values import Value
 
-__all__ = ["Depth", "DepthLevel", "Int64", "Tick", "TickRef", "price_of", "traded_since"]
+__all__ = ["Depth", "DepthLevel", "Int64", "Place", "Tick", "TickRef", "price_of", "traded_since"]
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """An integer that every reader of JSON can hold; one of a thousand digits would overflow a strategy's floats."""
@@ -68,6 +69,19 @@ class TickRef(Value):
     def key(self) -> str:
         """The identity of the tick, free of Kafka positions."""
         return f"{self.source}/{self.run}/{self.row}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record of the tick log stands."""
+
+    source: str
+    run: str
+    shard: int
+    offset: int
+
+    def ref(self, row: int, time: int) -> TickRef:
+        return TickRef(source=self.source, run=self.run, row=row, shard=self.shard, offset=self.offset, time=time)
 
 
 def price_of(units: int, decimals: int) -> Decimal:

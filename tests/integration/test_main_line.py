@@ -256,7 +256,6 @@ def test_a_recording_may_end_in_mid_second_and_an_unlisted_namespace_hears_how_f
     assert run.events("orders.filled")
     assert_each_order_ends_once(run)
     assert_fills_follow_the_tick_log(run)
-    assert_charges_are_those_of_the_day(run)
     assert_books_equal_the_topics(run)
     end = max(json.loads(record.value.split(b"\n")[0])["time"] for record in run.market)
     reached = {beat["producer"]: beat["time"] for beat in heard}

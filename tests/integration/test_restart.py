@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from panda_streams.domain.desk import Position
 from panda_streams.domain.orders import Product
+from panda_streams.domain.positions import Position
 from panda_streams.domain.signals import Side, identify
 from panda_streams.worlds import prepare
 from tables.execution import ExecutionRow

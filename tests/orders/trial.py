@@ -11,11 +11,11 @@ from random import Random
 
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
-from panda_streams.domain.desk import Change, Desk, Place
+from panda_streams.domain.desk import Change, Desk
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Order, Product, Role
 from panda_streams.domain.signals import Side, Validity
-from panda_streams.domain.ticks import TickRef
+from panda_streams.domain.ticks import Place, TickRef
 from tests.orders.account import Account
 from tests.orders.cases import Asked, Case, Plan, random_case
 from tests.orders.oracle import Outcome, tell

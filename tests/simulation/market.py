@@ -129,6 +129,7 @@ class Scenario:
     latency_ms: int = 250
     latency_spread_ms: int = 0
     queue: QueueModel = QueueModel.QUEUE
+    btst: bool = True
     brokers: tuple[str, ...] = ("paper",)
     """Accounts of the strategies."""
     arms: tuple[str, ...] = ("paper",)
@@ -146,7 +147,7 @@ class Scenario:
 
 
 _ACCOUNTS = ("paper", "second")
-_PROTECTION = {"stop_loss": "0.004", "trailing_stop": "0.003", "target": "0.006", "time_exit_minutes": 1}
+_PROTECTION = {"stop_loss": "0.0015", "trailing_stop": "0.002", "target": "0.001", "time_exit_minutes": 1}
 _LIMITS = {
     "account": {
         "max_daily_loss": "150",
@@ -172,7 +173,7 @@ SCENARIOS: dict[str, Scenario] = {
     "sparse": Scenario(chance=0.03, seconds=14),
     "no-signal": Scenario(chance=0.0, seconds=9),
     "dead-shard": Scenario(dead=((2, 0, 99), (1, 2, 6))),
-    "weekend": Scenario(day_gap=3),
+    "weekend": Scenario(day_gap=3, btst=False),
     "early-end": Scenario(closes=False, seconds=8, protection=_PROTECTION),
     "one-day": Scenario(days=1, seconds=8),
     "mid-second": Scenario(last_ms=400),
@@ -223,14 +224,14 @@ class Dice(Strategy[dict[str, tuple[int, int]]]):
         names = [name for name in state if name != _INDEX] if tick.instrument == _INDEX else [tick.instrument]
         share = 0.3 if tick.instrument == _INDEX else 1.0
         facts = (seen, tick.price > last)
-        decisions = (self._decide(name, state[name][1], share, *facts) for name in names)
+        decisions = (self._decide(name, *state[name], share, *facts) for name in names)
         return state, tuple(decision for decision in decisions if decision is not None)
 
-    def _decide(self, name: str, price: int, share: float, *facts: object) -> Decision | None:
+    def _decide(self, name: str, seen: int, price: int, share: float, *facts: object) -> Decision | None:
         told = (self.params.seed, self.config.strategy_id, name, *facts)
         if _roll(*told) >= self.params.chance * share:
             return None
-        return _drawn(name, price_of(price, 2), random.Random(repr(told)))
+        return _drawn(name, price_of(price, 2), random.Random(repr(told)), exits=14 if seen > 3 else 4)
 
     def dump(self, state: dict[str, tuple[int, int]]) -> Any:
         return {name: list(seen) for name, seen in state.items()}
@@ -239,11 +240,11 @@ class Dice(Strategy[dict[str, tuple[int, int]]]):
         return {name: (seen, last) for name, (seen, last) in data.items()}
 
 
-def _drawn(name: str, price: Decimal, chance: random.Random) -> Decision:
-    """Any decision that the rules of terms allow."""
-    intent = chance.choices(list(Intent), (10, 6, 3, 2, 1))[0]
+def _drawn(name: str, price: Decimal, chance: random.Random, exits: int) -> Decision:
+    """Any decision that the rules of terms allow; `exits` is the weight of exits."""
+    intent = chance.choices(list(Intent), (10, exits, 3, 2, 1))[0]
     opens = intent in (Intent.ENTRY, Intent.TARGET)
-    side = Side.BUY if chance.random() < (0.7 if opens else 0.4) else Side.SELL
+    side = Side.BUY if chance.random() < (0.7 if opens else 0.3) else Side.SELL
     size = Decimal(chance.choice(["1", "1", "0.5"]))
     if intent is Intent.TARGET:
         size = Decimal(chance.choice(["0", "0.4", "1", "1.6"]))
@@ -257,7 +258,7 @@ def _terms(intent: Intent, side: Side, price: Decimal, chance: random.Random) ->
     def away() -> Decimal:
         return sign * price_of(5 * chance.randrange(1, 61), 2)
 
-    kind = chance.choices(list(OrderType), (0 if intent is Intent.MODIFY else 4, 4, 1, 1))[0]
+    kind = chance.choices(list(OrderType), (0 if intent is Intent.MODIFY else 6, 4, 1, 1))[0]
     trigger = price + away() if kind in (OrderType.SL, OrderType.SL_M) else None
     limit = None
     if kind is OrderType.SL:
@@ -268,8 +269,8 @@ def _terms(intent: Intent, side: Side, price: Decimal, chance: random.Random) ->
     target = stop = None
     if intent is Intent.ENTRY:
         at = limit or price
-        target = at + away() if chance.random() < 0.5 else None
-        stop = at - away() if chance.random() < 0.5 else None
+        target = at + away() if chance.random() < 0.3 else None
+        stop = at - away() if chance.random() < 0.3 else None
     return Terms(
         order_type=kind,
         price=limit,
@@ -371,7 +372,7 @@ class Market:
         overnight = [*(shares[0] for shares in _SHARES), *_DERIVATIVES]
         trades = {
             "Wide": (intraday, {**account, "product": "MIS", "shorts": True, "protection": scenario.protection}),
-            "Narrow": (overnight, {**account, "product": "CNC"}),
+            "Narrow": (overnight, {**account, "product": "CNC", "btst": scenario.btst}),
         }
         return [
             Dice(

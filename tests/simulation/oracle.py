@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from agents.reading import FEEDBACK_MS, brain_writer, execution_writer, risk_writer
 from panda_streams.codec import decode, decode_any, decode_depth, decode_market
 from panda_streams.domain.calendar import trading_date
-from panda_streams.domain.desk import Change, Desk, Place, accept
+from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.exchange import accept
 from panda_streams.domain.orders import Order, Reason, Role, Ticket
 from panda_streams.domain.settlement_price import settlement_price
 from panda_streams.domain.signals import Intent, Signal
-from panda_streams.domain.ticks import Tick, price_of
+from panda_streams.domain.ticks import Place, Tick, price_of
 from panda_streams.events import Beat, DayEnd, OrderUpdate, Prices, Silence, TickBatch, Validated
 from panda_streams.streams.agent import Part, Rows
 from panda_streams.streams.inputs import Inputs, Item

@@ -43,11 +43,35 @@ def test_a_mend_that_is_taken_away_is_missed(mend: str) -> None:
 
 _DRAWN = (
     *("NOTHING_TO_EXIT", "CASH_INSUFFICIENT", "POSITION_LIMIT", "SHORT_NOT_ALLOWED", "NOT_SETTLED", "TARGET_REACHED"),
-    *("QUOTE_STALE", "POSITION_OPPOSITE"),
+    *(
+        "QUOTE_STALE",
+        "POSITION_OPPOSITE",
+        "PRICE_BAND",
+        "PRICE_COLLAR",
+        "ORDER_RATE",
+        "OPEN_ORDERS",
+        "DUPLICATE_SIGNAL",
+    ),
+    *("ARM_REDUCING", "ARM_HALTED", "DAILY_LOSS", "DRAWDOWN", "FEED_STALE", "GROSS_EXPOSURE"),
+    *("STOP_LOSS", "TRAILING_STOP", "TAKE_PROFIT", "TIME_EXIT"),
     *("TRIGGERED", "ENTRY_FILLED", "OTHER_LEG_FILLED", "POSITION_CLOSED", "MODIFIED_BY_STRATEGY"),
     *("CANCELLED_BY_STRATEGY", "IOC_REMAINDER", "TTL_ENDED", "DAY_ENDED", "SQUARED_OFF", "END_OF_DATA"),
-    *("CONTRACT_EXPIRED", "MARKET_CLOSED", "CIRCUIT_LIMIT", "CONTRACT_NOTE", "day-end"),
-    *("ENTRY", "EXIT", "TARGET", "STOP", "SQUARE_OFF", "SETTLEMENT", "MIS", "CNC", "NRML", "SL", "SL-M", "LIMIT"),
+    *("CONTRACT_EXPIRED", "MARKET_CLOSED", "CONTRACT_NOTE", "day-end"),
+    *(
+        "ENTRY",
+        "EXIT",
+        "TARGET",
+        "STOP",
+        "SQUARE_OFF",
+        "SETTLEMENT",
+        "PROTECTION",
+        "MIS",
+        "CNC",
+        "NRML",
+        "SL",
+        "SL-M",
+        "LIMIT",
+    ),
 )
 """Refusals, ends of orders, bookings and kinds of orders of which some scenario has one."""
 

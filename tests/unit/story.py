@@ -8,13 +8,14 @@ from typing import Any
 
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
-from panda_streams.domain.desk import Change, Desk, Place, accept
+from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.exchange import accept
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Fill, Product, Role, Ticket, order_id
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Intent, Side, Signal, Terms
-from panda_streams.domain.ticks import Depth, DepthLevel, traded_since
+from panda_streams.domain.ticks import Depth, DepthLevel, Place, traded_since
 from panda_streams.events import OrderUpdate, Validated
 from panda_streams.rerun import Moment
 from tests.unit.builders import T0, a_signal, a_tick

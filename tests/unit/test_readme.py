@@ -16,9 +16,10 @@ from panda_streams.brokers.port import Broker, Trader
 from panda_streams.cli import panda
 from panda_streams.domain.calendar import Calendar, trading_date
 from panda_streams.domain.contract_note import Tally
-from panda_streams.domain.desk import Desk, Place
+from panda_streams.domain.desk import Desk
 from panda_streams.domain.orders import Order, Product, Role
 from panda_streams.domain.signals import OrderType, Side, Validity
+from panda_streams.domain.ticks import Place
 from panda_streams.errors import PandaError
 from panda_streams.gateway.server import Gateway
 from panda_streams.identity import World

@@ -248,6 +248,16 @@ def test_an_arm_is_not_resumed_while_it_is_being_flattened() -> None:
     assert arm.rejected() == []
 
 
+def test_a_second_flattening_is_refused_while_one_is_under_way() -> None:
+    arm = losing()
+    arm.deliver_action(ActionKind.FLATTEN)
+
+    refused = arm.act(ActionKind.FLATTEN, "a2")
+
+    assert (refused.done, refused.detail) == (False, "positions are being closed already: wait for the end of that")
+    assert {command.action_id for _, command in arm.flattens()} == {"a1"}
+
+
 @pytest.mark.parametrize("point", ["write", "send"])
 def test_a_kill_neither_loses_nor_doubles_a_flattening(point: str) -> None:
     arm = losing()

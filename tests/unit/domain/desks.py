@@ -8,13 +8,14 @@ from typing import Any
 
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
-from panda_streams.domain.desk import Change, Desk, Exchange, Place
+from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.exchange import Exchange
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Order, Product, Reason, Role
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import OrderType, Side, Validity
-from panda_streams.domain.ticks import Depth, DepthLevel, TickRef
+from panda_streams.domain.ticks import Depth, DepthLevel, Place, TickRef
 from tests.unit.builders import INFY, T0, a_ref, a_tick
 
 SHARE = Instrument(exchange="NSE", symbol="INFY", kind=InstrumentKind.EQUITY)

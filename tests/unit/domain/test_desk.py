@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from panda_streams.domain.desk import Place, accept
+from panda_streams.domain.exchange import accept
 from panda_streams.domain.instruments import InstrumentKind
 from panda_streams.domain.matching import QueueModel
 from panda_streams.domain.orders import OrderState, Product, Reason, Role, Ticket
 from panda_streams.domain.signals import OrderType, Side, Terms, Validity
+from panda_streams.domain.ticks import Place
 from tests.unit.builders import INFY, T0, a_ref, a_signal, a_tick
 from tests.unit.domain.desks import (
     CLOSE,

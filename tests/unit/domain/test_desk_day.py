@@ -11,11 +11,12 @@ from msgspec import structs
 
 from panda_streams.domain.calendar import Calendar, Hours, Market, SpecialSession
 from panda_streams.domain.corporate_actions import Ratio
-from panda_streams.domain.desk import Change, Desk, Place
+from panda_streams.domain.desk import Change, Desk
 from panda_streams.domain.instruments import Instrument, InstrumentKind, Right
 from panda_streams.domain.orders import OrderState, Product, Reason, Role
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Side
+from panda_streams.domain.ticks import Place
 from tests.unit.builders import T0, a_ref, a_tick
 from tests.unit.domain.desks import CLOSE, DAY, HOUR, SHARE, SQUARE_OFF, Floor, a_venue, an_order, ends, fills
 

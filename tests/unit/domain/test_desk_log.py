@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panda_streams.brokers.paper import PaperTrader
-from panda_streams.domain.desk import Change, Desk, Place
+from panda_streams.domain.desk import Change, Desk
 from panda_streams.domain.orders import Order
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Side
-from panda_streams.domain.ticks import Tick
+from panda_streams.domain.ticks import Place, Tick
 from tests.unit.builders import T0, a_ref, a_tick
 from tests.unit.domain.desk_events import PRICES, STRATEGIES, WAITS, protections, quantities, sides, terms, venues
 from tests.unit.domain.desks import SHARE, SQUARE_OFF, an_order

@@ -14,11 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from agents.shard import DeskRow
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.corporate_actions import Ratio, adjusted_quantity
-from panda_streams.domain.desk import Change, Desk, Place
+from panda_streams.domain.desk import Change, Desk
 from panda_streams.domain.orders import Order, Reason, Role
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Side
-from panda_streams.domain.ticks import Depth, Tick
+from panda_streams.domain.ticks import Depth, Place, Tick
 from tables import read_row
 from tables.execution import ExecutionRow
 from tests.orders.account import Account

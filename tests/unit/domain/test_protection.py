@@ -8,12 +8,14 @@ import pytest
 
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
-from panda_streams.domain.desk import Change, Desk, Place, accept
+from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.exchange import accept
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Product, Reason, Role, Ticket
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Side
+from panda_streams.domain.ticks import Place
 from tests.unit.builders import T0, a_ref, a_signal, a_tick
 
 SHARE = Instrument(exchange="NSE", symbol="INFY", kind=InstrumentKind.EQUITY)
