@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 from panda_streams.domain.bookings import Booking, BookingKind
-from panda_streams.domain.risk.account import Account, Book, worth
+from panda_streams.domain.risk.account import Account, Book, valued
 from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, levels_of, strategy_level
 from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.domain.signals import Intent, Side, Signal
@@ -49,7 +49,7 @@ def rolled(day: Day, account: Account, on: date) -> Day:
     today = on.isoformat()
     if today <= day.date:
         return day
-    start = {name: worth(book, account.prices).equity for name, book in account.books.items()}
+    start = {name: worth.equity for name, worth in valued(account.books, account.prices).of.items()}
     return Day(date=today, start=start, peak=day.peak, recent=day.recent, entered=day.entered)
 
 
@@ -75,6 +75,8 @@ def allowed(day: Day, signal: Signal, orders: int, window_ms: int | None) -> Day
 
 
 def _since(times: tuple[int, ...], time: int) -> tuple[int, ...]:
+    if times[0] > time:
+        return times
     return tuple(at for at in times if at > time)
 
 
@@ -118,11 +120,12 @@ def breaches(
     if not limits:
         return day, []
     now, start = {}, {}
-    for strategy_id, book in account.books.items():
+    books = valued(account.books, account.prices)
+    for strategy_id, worth in books.of.items():
         level = strategy_level(strategy_id)
-        now[level] = worth(book, account.prices).equity
-        start[level] = day.start.get(strategy_id, capitals.get(strategy_id, now[level]))
-    now[ACCOUNT], start[ACCOUNT] = sum(now.values(), ZERO), sum(start.values(), ZERO)
+        now[level] = worth.equity
+        start[level] = day.start.get(strategy_id, capitals.get(strategy_id, worth.equity))
+    now[ACCOUNT], start[ACCOUNT] = books.total.equity, sum(start.values(), ZERO)
     peak = dict(day.peak)
     for level in limits:
         if level in now:
