@@ -116,7 +116,6 @@ def examine(world: str, supervised: Sequence[ProcessRow] | None, state: State | 
             problems += [Problem(text=_stop(arm, stop), fix=stop.fix) for stop in arm.stops if not stop.chosen]
             notes += _not_active(arm)
         notes += _arms_not_running(state)
-        notes += _arms_held(state)
         problems += [
             Problem(
                 text=f"strategy {strategy.strategy_id} is paused by {strategy.paused_by}: {strategy.reason}",
@@ -295,15 +294,6 @@ def _arms_not_running(state: State) -> list[str]:
             waiting = "no count of signals" if view.signals_waiting is None else f"{view.signals_waiting} signals"
             notes.append(f"{view.title} ({view.namespace}): {view.reason}; {waiting} waiting")
     return notes
-
-
-def _arms_held(state: State) -> list[str]:
-    """Arms that run and do not trade as they would, be it that operators or that they themselves have stopped them."""
-    return [
-        f"{view.title} ({view.namespace}) is {view.mode}: {view.mode_reason}; panda resume {view.namespace} ends that"
-        for view in state.namespaces
-        if view.arm is ArmState.RUNNING and view.mode not in (None, Mode.ACTIVE)
-    ]
 
 
 def _print(report: Report, *, now: int) -> None:

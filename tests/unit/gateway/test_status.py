@@ -67,7 +67,7 @@ def test_a_broker_without_an_arm_is_a_note_with_the_signals_waiting() -> None:
 
 def test_a_halted_arm_is_well_and_is_shown() -> None:
     halted = raw(
-        arms={"paper": arm(risk=risk(mode="HALTED", mode_reason="DAILY_LOSS: 600 is more than 500"))},
+        arms={"paper": arm(risk=risk(mode="HALTED", mode_reason="by hand (me)"))},
         health=processes(**{"paper:health:0": health("arm", "paper", mode="HALTED")}),
     )
 
@@ -76,7 +76,7 @@ def test_a_halted_arm_is_well_and_is_shown() -> None:
     assert report.ok
     assert report.processes[4].mode == "HALTED"
     held = next(note for note in report.notes if "HALTED" in note)
-    assert held.endswith("(paper) is HALTED: DAILY_LOSS: 600 is more than 500; panda resume paper ends that")
+    assert held == "arm paper is set to HALTED: by hand (me)"
 
 
 def of_paper(account: str, mode: str = "ACTIVE") -> Report:
