@@ -193,6 +193,12 @@ class Arm:
         """SIGKILL: it acknowledges, commits and says nothing any more."""
         self.workers.pop(instance).kill()
 
+    def stop(self, instance: int) -> None:
+        """SIGTERM: it finishes what is in hand."""
+        worker = self.workers.pop(instance)
+        worker.process.terminate()
+        worker.wait()
+
     def spawn(self, *command: str) -> Spawned:
         return self._spawn(list(command), env=self.world.env)
 
