@@ -109,6 +109,11 @@ class ExecutionAgent(Agent):
 
     def _desk(self, name: str, orders: Iterable[Order] = (), positions: Mapping[str, Any] | None = None) -> Desk:
         context = self._context
+        if name not in context.instruments:
+            raise RuntimeError(
+                f"{name} has working orders or positions and is not in the list of instruments: put it back into the "
+                "files of PANDA_INSTRUMENTS and start again"
+            )
         return Desk(context.namespace, context.instruments[name], self._trader, orders, positions, self._protections)
 
     # Records

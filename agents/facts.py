@@ -17,6 +17,7 @@ from panda_streams.domain.risk.modes import Latch
 from panda_streams.events import Level
 from panda_streams.levels import ALL, MODE, STRATEGY_STATE, strategy_scope
 from panda_streams.streams.loop import AgentLoop
+from panda_streams.streams.packing import unpack
 from panda_streams.streams.rows import LogTable
 from panda_streams.streams.sender import partition_of
 
@@ -56,11 +57,12 @@ def arm_facts(context: Context, loop: AgentLoop, account: LogTable) -> Facts:
     home = partition_of(namespace.encode(), context.partitions)
     levels = _levels(context, [(namespace, MODE), (ALL, MODE)])
     if not loop.runs(RiskAgent.name, home):
-        return Facts(False, loop.dead_letters, levels)
+        return Facts(False, loop.dead_letters, levels, namespace=namespace)
     stored = account.read(home, namespace.encode())
-    row = _Row() if stored is None else decode(stored, type=_Row)
+    row = _Row() if stored is None else decode(unpack(stored), type=_Row)
     return Facts(
         speaks=True,
+        namespace=namespace,
         dead_letters=loop.dead_letters,
         levels=levels,
         noted=row.noted,

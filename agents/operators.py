@@ -10,6 +10,7 @@ from agents.risk_said import Said
 from panda_streams.domain.instruments import InstrumentKind
 from panda_streams.domain.risk.limits import ACCOUNT
 from panda_streams.domain.risk.modes import Latch, Mode, StopReason
+from panda_streams.domain.risk.watch import funded
 from panda_streams.domain.shards import ShardMap
 from panda_streams.events import Action, ActionKind
 from tables.risk import RiskRow
@@ -65,6 +66,11 @@ def _misplaced(row: RiskRow, action: Action, context: Context) -> str:
 
 def _flatten(row: RiskRow, action: Action, said: Said) -> RiskRow:
     """Halt from this record on, and have every shard end its orders and close its positions."""
+    if row.flattening is not None:
+        said.completed(
+            action.action_id, row.time, "positions are being closed already: wait for the end of that", done=False
+        )
+        return row
     latch = Latch(
         reason=StopReason.FLATTENED,
         mode=Mode.HALTED,
@@ -101,4 +107,7 @@ def _keep_books(row: RiskRow, action: Action, context: Context, shards: ShardMap
     if done.bookings and action.instrument is not None and action.ratio is not None:
         said.adjusted(action.instrument, action.ratio, shards.shards(action.instrument)[0], row.time)
     said.completed(action.action_id, row.time, done.detail, done=done.done)
-    return row.model_copy(update={"account": done.account})
+    day = row.day
+    for booking in done.bookings:
+        day = funded(day, booking, row.account.book(booking.strategy_id, capital), capital)
+    return row.model_copy(update={"account": done.account, "day": day})

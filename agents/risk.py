@@ -22,7 +22,7 @@ from panda_streams.codec import encode
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Product
-from panda_streams.domain.risk.account import worth
+from panda_streams.domain.risk.account import valued
 from panda_streams.domain.risk.limits import ACCOUNT, strategy_level
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.risk.rules import Allowance
@@ -190,10 +190,12 @@ class RiskAgent(Agent):
         }
         self._context.mirror.put(Keys(self._context.namespace).risk, orjson.dumps(view), version=row.version)
 
-    @staticmethod
-    def _worth(row: RiskRow) -> dict[str, str]:
+    def _worth(self, row: RiskRow) -> dict[str, str]:
         """The account's equity, and what it has won or lost since the day began."""
-        now = {name: worth(book, row.account.prices).equity for name, book in row.account.books.items()}
-        start = {name: row.day.start.get(name, now[name]) for name in now}
-        total = sum(now.values(), Decimal(0))
-        return {"equity": f"{total:f}", "profit": f"{total - sum(start.values(), Decimal(0)):f}"}
+        books = valued(row.account.books, row.account.prices)
+        # As where losses are looked at: a book that was opened today began with its capital.
+        start = sum(
+            (row.day.start.get(name, self._capitals.get(name, worth.equity)) for name, worth in books.of.items()),
+            Decimal(0),
+        )
+        return {"equity": f"{books.total.equity:f}", "profit": f"{books.total.equity - start:f}"}

@@ -1,4 +1,5 @@
-"""Table `risk`, key: namespace. The one row of the account, so that every limit is decided in one place.
+"""Table `risk`, key: namespace. The one row of the account, so that every limit is decided in one place;
+within 128 KiB, as it is stored, at 100 strategies on 50 instruments.
 
 Rebuilt by folding `<ns>.signals.raw` and `<ns>.orders.updates`: on the replay clock in the order of event time, else
 in the order in which they were handled, which the sequence of the verdicts records.
@@ -24,6 +25,8 @@ class Refusal(Value):
     strategy_id: str
     instrument: str
     codes: tuple[str, ...]
+    findings: tuple[str, ...] = ()
+    """What the first rules that it broke saw and allow, cut short: `POSITION_LIMIT 1057, limit 1000`."""
     time: int
 
 
@@ -36,6 +39,8 @@ class RiskRow(Row):
     """The stops that the arm has put itself in."""
     silent: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
     """Shards of execution on which no tick comes, and event time of the last one."""
+    unknown: tuple[str, ...] = ()
+    """Orders of which nobody knows whether the broker has them, by id, the one that has been so for longest first."""
     moment: int = 0
     """Event time at which the last record acted: once a later one does, losses of that moment are looked at."""
     flattening: str | None = None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from panda_streams.streams.inputs import Input, Inputs, Item, Received, Wanted
+from panda_streams.streams.packing import pack, unpack
 
 __all__ = ["Agent", "Output", "Part", "Rows", "Stray"]
 
@@ -39,8 +40,8 @@ class Stray(NamedTuple):
 class Rows:
     """The rows of one partition as a step sees them: what the micro-batch has changed, over what is stored.
 
-    `read` reads a stored row; `load` and `dump` are the agent's codec. At most some thousand unchanged rows are kept
-    decoded.
+    `read` reads a stored row; `load` and `dump` are the agent's codec, JSON: a large row is stored compressed. At most
+    some thousand unchanged rows are kept decoded.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Rows:
             data = self._read(key.encode())
             if data is None:
                 return None
-            row = self._clean[key] = self._load(key, data)
+            row = self._clean[key] = self._load(key, unpack(data))
             if len(self._clean) > _CACHED_ROWS:
                 self._clean.popitem(last=False)
         return row
@@ -77,7 +78,7 @@ class Rows:
 
     def encoded(self) -> dict[bytes, bytes]:
         """The changed rows as they are to be stored."""
-        return {key.encode(): self._dump(row) for key, row in self._changed.items()}
+        return {key.encode(): pack(self._dump(row)) for key, row in self._changed.items()}
 
     def stored(self) -> dict[str, Any]:
         """Take note that the changed rows are stored; returns them."""

@@ -1,4 +1,4 @@
-"""Tables whose rows are JSON bytes, written a micro-batch at a time: changelog first, then the local store.
+"""Tables whose rows are JSON, large ones packed, written a micro-batch at a time: changelog first, then the store.
 
 Relies on private parts of Faust 0.15.3 and its RocksDB store (`_db_for_partition`, `_dbs`, `offset_key`,
 `changelog_topic_name`), checked by faust_fixes.check_versions.
@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 
 import faust
 import rocksdict
+
+from panda_streams.streams.packing import unpack
 
 __all__ = ["LogTable", "MAX_WRITE_BYTES", "make_table"]
 
@@ -25,7 +27,7 @@ class LogTable(faust.Table):
     """
 
     def read(self, partition: int, key: bytes) -> bytes | None:
-        """The stored row."""
+        """A row as it is stored."""
         value: bytes | None = self.data._db_for_partition(partition).get(key)
         return value
 
@@ -58,12 +60,12 @@ class LogTable(faust.Table):
         return sorted(self.data._dbs)
 
     def rows(self, partition: int | None = None) -> Iterator[tuple[bytes, bytes]]:
-        """The rows of this worker's partitions, or of one of them; the loop's own rows are left out."""
+        """The JSON of the rows of this worker's partitions, or of one of them; the loop's own rows are left out."""
         for number in self.partitions_here if partition is None else [partition]:
             hidden = self.data.offset_key
             for key, value in self.data._db_for_partition(number).items():
                 if key != hidden and not key.startswith(b"\x00"):
-                    yield key, value
+                    yield key, unpack(value)
 
 
 def make_table(app: faust.App, name: str, help: str) -> LogTable:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from panda_streams.streams.agent import Output
 from panda_streams.streams.inputs import Received
+from panda_streams.streams.packing import unpack
 from panda_streams.streams.sender import partition_of
 from tests.simulation.market import PARTITIONS
 
@@ -109,7 +110,7 @@ class Store:
         return self._local.get(key)
 
     def rows(self) -> dict[bytes, bytes]:
-        return self._local
+        return {key: unpack(value) for key, value in self._local.items()}
 
     def lose(self) -> None:
         """Lose the local copy, as with a worker on another machine."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ __all__ = [
     "Book",
     "Reservation",
     "Scope",
+    "Valued",
     "Worth",
     "book_booking",
     "carried",
@@ -31,7 +31,7 @@ __all__ = [
     "margin",
     "order_changed",
     "reserve",
-    "worth",
+    "valued",
 ]
 
 ZERO = Decimal(0)
@@ -127,9 +127,7 @@ class Account(Value):
 
     def shares(self, scope: Scope, instrument: str, side: Side) -> int:
         """Shares of an instrument that are held on a side, less those on the other, and that orders may still open."""
-        held = sum(
-            book.positions.get(instrument, 0) for who, book in self.books.items() if scope.covers(who, instrument)
-        )
+        held = sum(book.positions.get(instrument, 0) for book in self._books(scope))
         opening = sum(
             order.quantity
             for order in self.reservations.values()
@@ -141,20 +139,25 @@ class Account(Value):
     def exposure(self, scope: Scope) -> tuple[Decimal, Decimal]:
         """What is long and what is short at the last prices, with orders in flight that open."""
         long, short = ZERO, ZERO
-        for name, book in self.books.items():
-            if scope.strategy_id not in (None, name):
-                continue
-            if scope.instrument is None:
-                value = worth(book, self.prices)
-                long, short = long + value.long, short + value.short
-            elif shares := book.positions.get(scope.instrument, 0):
-                at = shares * self.prices.get(scope.instrument, ZERO)
-                long, short = (long + at, short) if shares > 0 else (long, short - at)
+        if scope.instrument is None:
+            value = valued(self.books, self.prices)
+            _, long, short = value.total if scope.strategy_id is None else value.of.get(scope.strategy_id, _NOTHING)
+        else:
+            price = self.prices.get(scope.instrument, ZERO)
+            for book in self._books(scope):
+                at = book.positions.get(scope.instrument, 0) * price
+                long, short = (long + at, short) if at > 0 else (long, short - at)
         for order in self.reservations.values():
             if not order.closes and scope.covers(order.strategy_id, order.instrument):
                 at = order.quantity * order.price
                 long, short = (long + at, short) if order.side is Side.BUY else (long, short + at)
         return long, short
+
+    def _books(self, scope: Scope) -> Iterable[Book]:
+        """Those of one strategy, or all."""
+        if scope.strategy_id is None:
+            return self.books.values()
+        return [self.books[scope.strategy_id]] if scope.strategy_id in self.books else []
 
 
 class Worth(NamedTuple):
@@ -166,32 +169,51 @@ class Worth(NamedTuple):
     short: Decimal
 
 
-_known: OrderedDict[int, tuple[Book, Mapping[str, Decimal], Worth]] = OrderedDict()
-_KNOWN = 1024
+class Valued(NamedTuple):
+    """What books are worth at some prices."""
+
+    of: Mapping[str, Worth]
+    """By strategy_id."""
+    total: Worth
+    """All of them together."""
 
 
-def worth(book: Book, prices: Mapping[str, Decimal]) -> Worth:
-    """Value a book. Neither is ever changed, so a book is valued once at the same prices: thousands of positions are
-    looked at for each signal."""
-    known = _known.get(id(book))
-    if known is not None and known[0] is book and known[1] is prices:
-        return known[2]
-    equity, long, short = book.cash, ZERO, ZERO
+_NOTHING = Worth(ZERO, ZERO, ZERO)
+_last: tuple[Mapping[str, Book], Mapping[str, Decimal], Valued] = {}, {}, Valued({}, _NOTHING)
+"""The last books that were valued: each signal looks at thousands of positions, which most signals do not change."""
+
+
+def valued(books: Mapping[str, Book], prices: Mapping[str, Decimal]) -> Valued:
+    """Value books, by strategy_id. Neither they nor prices may ever be changed in place: the same ones have the same
+    worth."""
+    global _last
+    known, at, found = _last
+    if at is prices:
+        if known is books:
+            return found
+        of = {name: found.of[name] if known.get(name) is book else _worth(book, prices) for name, book in books.items()}
+    else:
+        of = {name: _worth(book, prices) for name, book in books.items()}
+    equity, long, short = ZERO, ZERO, ZERO
+    for one in of.values():
+        equity, long, short = equity + one.equity, long + one.long, short + one.short
+    found = Valued(of, Worth(equity, long, short))
+    _last = books, prices, found
+    return found
+
+
+def _worth(book: Book, prices: Mapping[str, Decimal]) -> Worth:
+    long, short = ZERO, ZERO
     for name, shares in book.positions.items():
         price = prices.get(name)
         if price is None:
             continue
-        value = shares * price
-        equity += value - book.costs.get(name, ZERO)
         if shares > 0:
-            long += value
+            long += shares * price
         else:
-            short -= value
-    found = Worth(equity, long, short)
-    _known[id(book)] = book, prices, found
-    if len(_known) > _KNOWN:
-        _known.popitem(last=False)
-    return found
+            short -= shares * price
+    costs = sum((cost for name, cost in book.costs.items() if name in prices), ZERO)
+    return Worth(book.cash + long - short - costs, long, short)
 
 
 def carried(product: Product, instrument: Instrument) -> Product:
@@ -223,15 +245,12 @@ def reserve(account: Account, orders: dict[str, Reservation], capital: Decimal, 
     if not orders:
         return account
     strategy_id = next(iter(orders.values())).strategy_id
-    book = account.book(strategy_id, capital)
-    if any(not reservation.closes for reservation in orders.values()):
+    books, book = account.books, account.book(strategy_id, capital)
+    if book.product is not product and any(not reservation.closes for reservation in orders.values()):
         book = book.model_copy(update={"product": product})
-    return account.model_copy(
-        update={
-            "books": {**account.books, strategy_id: book},
-            "reservations": {**account.reservations, **orders},
-        }
-    )
+    if books.get(strategy_id) is not book:
+        books = {**books, strategy_id: book}
+    return account.model_copy(update={"books": books, "reservations": {**account.reservations, **orders}})
 
 
 def order_changed(

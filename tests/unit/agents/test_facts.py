@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from agents.facts import arm_facts, brain_facts
 from panda_streams.alerts.watch import Facts
 from panda_streams.codec import encode
 from panda_streams.domain.contract_note import Tally
-from panda_streams.domain.risk.account import Account
+from panda_streams.domain.risk.account import Account, Book
 from panda_streams.domain.risk.modes import Latch, Mode, StopReason
 from panda_streams.domain.risk.watch import Day
 from panda_streams.events import Level
 from panda_streams.levels import Levels
+from panda_streams.streams.packing import pack
 from panda_streams.streams.sender import partition_of
 from panda_streams.topics import level_key
 from tables.risk import RiskRow
@@ -46,7 +48,7 @@ class FakeTable:
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         assert (partition, key) == (HOME, b"paper")
-        return None if self._row is None else self._row.model_dump_json().encode()
+        return None if self._row is None else pack(self._row.model_dump_json().encode())
 
 
 def set_level(context: FakeContext, scope: str, setting: str, value: str) -> Level:
@@ -71,6 +73,7 @@ def test_the_worker_that_has_the_account_speaks_for_the_arm():
 
     assert facts == Facts(
         speaks=True,
+        namespace="paper",
         dead_letters=2,
         levels={"paper": own, "all": every},
         noted="2021-06-08",
@@ -84,7 +87,17 @@ def test_the_worker_that_has_the_account_speaks_for_the_arm():
 def test_an_account_that_has_no_row_yet_has_no_notes():
     facts = arm_facts(FakeContext(), FakeLoop(("risk", HOME)), FakeTable(None))
 
-    assert facts == Facts(True)
+    assert facts == Facts(True, namespace="paper")
+
+
+def test_the_account_speaks_however_large_its_row_is() -> None:
+    row = RiskRow(
+        account=Account(books={f"Momentum_{n}": Book(cash=Decimal(n)) for n in range(1000)}), noted="2021-06-08"
+    )
+
+    facts = arm_facts(FakeContext(), FakeLoop(("risk", HOME)), FakeTable(row))
+
+    assert (facts.speaks, facts.noted) == (True, "2021-06-08")
 
 
 def test_another_worker_of_the_arm_does_not_speak():
