@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
+from agents.account.limits import LimitsNow
+from agents.account.operators import act, finish_flattening
+from agents.account.said import Said
+from agents.account.steps import step_day_end, step_moment, step_prices, step_signal, step_silence, step_update
 from agents.context import Context
-from agents.operators import act, finish_flattening
 from agents.reading import FEEDBACK_MS, read_actions, read_signals, read_updates, risk_writer
-from agents.risk_limits import LimitsNow
-from agents.risk_said import Said
-from agents.risk_steps import step_day_end, step_moment, step_prices, step_signal, step_silence, step_update
 from panda_streams.brokers.port import Broker, Trader
 from panda_streams.codec import encode
 from panda_streams.domain.calendar import trading_date

@@ -121,13 +121,19 @@ def trade_on_paper(mirror: Mirror, cash: str = "999.25", version: int = 1) -> No
         "equity": "1000.45",
         "positions": 1,
         "fills": 1,
+        "bookings": 0,
+        "bookings_waiting": 0,
+        "gains": {},
         "time": 5000,
         "at": time.time_ns() // 1_000_000,
         "version": version,
     }
     position = {
         "instrument": "NSE:INFY",
+        "product": "MIS",
         "quantity": 1,
+        "lots": 1,
+        "oldest_lot": "2021-06-08",
         "average_price": "0.70",
         "last_price": "1.20",
         "realised": "0",
@@ -233,7 +239,8 @@ def test_what_an_arm_mirrors_is_what_the_gateway_answers(gateway: RunningGateway
 
     assert ready["world"] == "sim"
     assert (book["cash"], total["cash"], total["open_positions"]) == ("999.25", "999.25", 1)
-    assert [(found["instrument"], found["quantity"]) for found in book["positions"]] == [("NSE:INFY", 1)]
+    (position,) = book["positions"]
+    assert (position["instrument"], position["product"], position["quantity"]) == ("NSE:INFY", "MIS", 1)
     assert gateway.get("/")[0] == 200
 
 

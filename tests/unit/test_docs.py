@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +10,8 @@ import orjson
 import pytest
 import yaml
 
+from docs.generator import pages
+from docs.generator.examples import EXAMPLES
 from panda_streams.brokers.port import registered_brokers
 from panda_streams.codec import decode, decode_depth, decode_market
 from panda_streams.domain.signals import Decision, Intent, OrderType, Side, Terms, Validity
@@ -23,17 +24,7 @@ from strategies.interface import build
 _DOCS = Path(__file__).parents[2] / "docs"
 
 
-def _generator():
-    spec = importlib.util.spec_from_file_location("docs_generate", _DOCS / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-generate = _generator()
-_PAGES = generate.pages()
+_PAGES = pages()
 
 
 @pytest.mark.parametrize("path", _PAGES, ids=lambda path: path.name)
@@ -47,12 +38,12 @@ def test_a_generated_page_is_up_to_date(path):
 def test_every_event_on_a_topic_has_an_example():
     written = {kind for kinds in WIRE_EVENTS.values() for kind in kinds}
 
-    assert set(generate.EXAMPLES) == written | {TickBatch, Beat, Health}
+    assert set(EXAMPLES) == written | {TickBatch, Beat, Health}
 
 
-@pytest.mark.parametrize("kind", generate.EXAMPLES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
 def test_an_example_is_a_record_that_can_be_decoded(kind):
-    record = generate.EXAMPLES[kind]
+    record = EXAMPLES[kind]
 
     decoded = decode_market(record) if kind in (TickBatch, Beat) else decode(kind, record)
 
@@ -61,7 +52,7 @@ def test_an_example_is_a_record_that_can_be_decoded(kind):
 
 
 def test_the_example_of_a_batch_shows_the_depth_of_one_of_its_ticks():
-    batch = decode_market(generate.EXAMPLES[TickBatch])
+    batch = decode_market(EXAMPLES[TickBatch])
     assert isinstance(batch, TickBatch)
 
     assert set(decode_depth(batch)) < {tick.row for tick in batch.ticks}

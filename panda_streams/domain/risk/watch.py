@@ -151,5 +151,10 @@ def _breaches(
     )
     for reason, value, most in seen:
         if most is not None and value > most:
-            detail = f"{Decimal(value):f} is more than {Decimal(most):f}"
+            detail = f"{_text(value)} is more than {_text(most)}"
             yield Latch(reason=reason, mode=limit.after_breach, level=level, detail=detail, since=time)
+
+
+def _text(value: Decimal | int) -> str:
+    """For people: rupees to the paisa."""
+    return f"{round(Decimal(value), 2).normalize():f}"

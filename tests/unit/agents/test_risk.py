@@ -9,7 +9,7 @@ import msgspec
 import orjson
 import pytest
 
-from agents.risk_steps import step_signal
+from agents.account.steps import step_signal
 from panda_streams.codec import decode, encode
 from panda_streams.domain.orders import OrderState, Product, Role, Ticket
 from panda_streams.domain.risk.account import Account, Book

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 
-from agents.bookkeeping import end_day
+from agents.account.bookkeeping import end_day
 from agents.reading import risk_writer
 from panda_streams.brokers.port import Trader
 from panda_streams.domain.bookings import Booking

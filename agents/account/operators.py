@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from agents.bookkeeping import Done, carry_out
+from agents.account.bookkeeping import Done, carry_out
+from agents.account.said import Said
 from agents.context import Context
-from agents.risk_said import Said
 from panda_streams.domain.instruments import InstrumentKind
 from panda_streams.domain.risk.limits import ACCOUNT
 from panda_streams.domain.risk.modes import Latch, Mode, StopReason
