@@ -321,6 +321,9 @@ class ExecutionAgent(Agent):
             return self._refused(part, validated, OrderEvent.REJECT, Reason.INSTRUMENT_UNKNOWN)
         if signal.intent in (Intent.CANCEL, Intent.MODIFY):
             return self._change(part, validated)
+        if self._context.levels.mode(self._context.namespace)[0].rank >= Mode.HALTED.rank:
+            # Risk says again, after a kill, what it had decided before a halt.
+            return self._refused(part, validated, OrderEvent.CANCEL, Reason.ARM_HALTED)
         if not self._trades(part, validated):
             return self._refused(part, validated, OrderEvent.EXPIRE, Reason.TICKS_GONE)
         row = self._row(part, signal.instrument)

@@ -111,6 +111,8 @@ class Reason(StrEnum):
     """The recording or the simulation has ended."""
     TICKS_GONE = "TICKS_GONE"
     """The ticks after its cause were no longer kept when the arm first looked at its shard."""
+    ARM_HALTED = "ARM_HALTED"
+    """An operator had halted the arm by the time that its verdict came, be it one from before the halt."""
     FLATTENED = "FLATTENED"
     """An operator has ended all orders."""
     CONTRACT_EXPIRED = "CONTRACT_EXPIRED"

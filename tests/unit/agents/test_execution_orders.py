@@ -12,12 +12,13 @@ import orjson
 import pytest
 
 from panda_streams.codec import encode, encode_beat
+from panda_streams.topics import level_key
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.instruments import Instrument
-from panda_streams.domain.orders import OrderState, Product, Role
+from panda_streams.domain.orders import OrderState, Product, Reason, Role
 from panda_streams.domain.signals import Intent, OrderType, Side
 from panda_streams.domain.ticks import Tick
-from panda_streams.events import Adjusted, Beat, OrderUpdate, Phase, Validated
+from panda_streams.events import Adjusted, Beat, Level, OrderUpdate, Phase, Validated
 from tests.unit.agents.execution_arm import SECOND, Arm, a_validated, beat, log_of, played, ticks_log
 from tests.unit.agents.fakes import TICKS, TRADER
 from tests.unit.bench import DLQ, Killed
@@ -595,3 +596,18 @@ def test_a_tick_record_that_cannot_be_decoded_ends_no_order() -> None:
     assert len(arm.bench.to(DLQ)) == 1
     assert arm.updates() == []
     assert TICKS in arm.bench.to(DLQ)[0].value.decode()
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_verdict_that_comes_under_a_halt_places_no_order_and_ends(ordered: bool) -> None:
+    arm = Arm(ticks_log([140_000, 140_100]), ordered=ordered)
+    halt = Level(world="sim", scope="paper", setting="mode", value="HALTED", who="me", at=0, reason="enough")
+    arm.context.levels.apply("paper.control", level_key("paper", "mode"), encode(halt))
+
+    arm.order(a_validated(cause=0))
+    for offset in range(2):
+        arm.tick(offset)
+    arm.risk_beat(1, T0 + 2 * SECOND)
+
+    (ended,) = arm.updates()
+    assert (ended.state, ended.reason, ended.filled) == (OrderState.CANCELLED, Reason.ARM_HALTED, 0)
