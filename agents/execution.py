@@ -13,12 +13,12 @@ from typing import Any
 
 import orjson
 
+from agents.account.limits import LimitsNow
 from agents.context import Context
-from agents.dead_letters import read_lost_verdict
-from agents.lookback import Late, LookBack, decoded
+from agents.desks.dead_letters import read_lost_verdict
+from agents.desks.lookback import Late, LookBack, decoded
+from agents.desks.shard import DeskRow, Seen, Shard
 from agents.reading import execution_writer, read_ticks, read_validated
-from agents.risk_limits import LimitsNow
-from agents.shard import DeskRow, Seen, Shard
 from panda_streams.brokers.port import Trader
 from panda_streams.codec import decode_depth, encode
 from panda_streams.domain.calendar import trading_date

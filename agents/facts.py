@@ -57,11 +57,12 @@ def arm_facts(context: Context, loop: AgentLoop, account: LogTable) -> Facts:
     home = partition_of(namespace.encode(), context.partitions)
     levels = _levels(context, [(namespace, MODE), (ALL, MODE)])
     if not loop.runs(RiskAgent.name, home):
-        return Facts(False, loop.dead_letters, levels)
+        return Facts(False, loop.dead_letters, levels, namespace=namespace)
     stored = account.read(home, namespace.encode())
     row = _Row() if stored is None else decode(unpack(stored), type=_Row)
     return Facts(
         speaks=True,
+        namespace=namespace,
         dead_letters=loop.dead_letters,
         levels=levels,
         noted=row.noted,

@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
+from agents.account.limits import LimitsNow
+from agents.account.operators import act, finish_flattening
+from agents.account.said import Said
+from agents.account.steps import step_day_end, step_moment, step_prices, step_signal, step_silence, step_update
 from agents.context import Context
-from agents.operators import act, finish_flattening
 from agents.reading import FEEDBACK_MS, read_actions, read_signals, read_updates, risk_writer
-from agents.risk_limits import LimitsNow
-from agents.risk_said import Said
-from agents.risk_steps import step_day_end, step_moment, step_prices, step_signal, step_silence, step_update
 from panda_streams.brokers.port import Broker, Trader
 from panda_streams.codec import encode
 from panda_streams.domain.calendar import trading_date
@@ -190,9 +190,12 @@ class RiskAgent(Agent):
         }
         self._context.mirror.put(Keys(self._context.namespace).risk, orjson.dumps(view), version=row.version)
 
-    @staticmethod
-    def _worth(row: RiskRow) -> dict[str, str]:
+    def _worth(self, row: RiskRow) -> dict[str, str]:
         """The account's equity, and what it has won or lost since the day began."""
         books = valued(row.account.books, row.account.prices)
-        start = sum((row.day.start.get(name, worth.equity) for name, worth in books.of.items()), Decimal(0))
+        # As where losses are looked at: a book that was opened today began with its capital.
+        start = sum(
+            (row.day.start.get(name, self._capitals.get(name, worth.equity)) for name, worth in books.of.items()),
+            Decimal(0),
+        )
         return {"equity": f"{books.total.equity:f}", "profit": f"{books.total.equity - start:f}"}

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import click
 from msgspec.structs import replace
 
-from agents.risk_limits import InForce
-from agents.risk_steps import step_moment, step_prices, step_signal
+from agents.account.limits import InForce
+from agents.account.steps import step_moment, step_prices, step_signal
 from benchmarks.measure import Result, cpu_us
 from benchmarks.plot import Line, draw
 from panda_streams.domain.charges import fill_charges

@@ -482,7 +482,10 @@ class Health(Value):
     ready: bool
     """True if it does its work now."""
     mode: str | None
-    """Of an arm, as operators have set it: ACTIVE, REDUCING, HALTED or HALTED_HARD."""
+    """Of an arm, as operators have set it: ACTIVE, REDUCING, HALTED or HALTED_HARD. Nothing is in hand any more that
+    was decided under another one."""
+    modes_set: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
+    """Of an arm: wall time at which the levels behind that mode were set, by scope: its namespace, or `all`."""
     detail: str
     """What it is waiting for or doing, for people; empty if all is well."""
     lag: int | None
@@ -491,7 +494,7 @@ class Health(Value):
     """Records processed since the process started."""
     last_event_time: int | None
     """Event time of the last record processed, milliseconds since the epoch."""
-    reached: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
+    reached: dict[str, int] = {}  # noqa: RUF012
     """How far each of its agents has come: event time of the last beat that all its partitions here have said."""
     waiting: dict[str, str] = {}  # noqa: RUF012
     """By agent and partition: the streams whose beat the next record waits for."""

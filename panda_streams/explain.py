@@ -158,9 +158,8 @@ def _decided(facts: Facts, instrument: Instrument) -> Iterator[Line]:
             text += f" (the exchange takes at most {instrument.freeze_quantity} in one)"
     details = []
     for finding in validated.rules:
-        seen = f": {finding.value}" if finding.value is not None else ""
-        limit = f", limit {finding.limit}" if finding.limit is not None else ""
-        details.append(f"{finding.rule} {'passed' if finding.passed else 'BROKEN'}{seen}{limit}")
+        seen = f": {finding.seen}" if finding.seen else ""
+        details.append(f"{finding.rule} {'passed' if finding.passed else 'BROKEN'}{seen}")
     yield Line(part=Part.VERDICT, time=validated.time, text=text, details=tuple(details))
 
 

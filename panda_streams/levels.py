@@ -74,6 +74,11 @@ class Levels:
                 found = mode, level
         return found
 
+    def modes_set(self, namespace: str) -> dict[str, int]:
+        """Wall time at which the modes of an arm and of all arms were set last, by scope: what a worker has heard."""
+        levels = {scope: self.last(scope, MODE) for scope in (namespace, ALL)}
+        return {scope: level.at for scope, level in levels.items() if level is not None}
+
     def paused(self, strategy_id: str) -> Level | None:
         """The level that pauses a strategy, if one does."""
         level = self._levels.get(level_key(strategy_scope(strategy_id), STRATEGY_STATE))

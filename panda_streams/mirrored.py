@@ -16,6 +16,7 @@ from panda_streams.events import Mode
 __all__ = [
     "Amount",
     "BrokerRecord",
+    "DayRecord",
     "FanoutRecord",
     "GainsRecord",
     "OrderRecord",
@@ -23,6 +24,7 @@ __all__ = [
     "PositionRecord",
     "Refusal",
     "RiskRecord",
+    "StopRecord",
     "StrategiesRecord",
     "StrategyRecord",
 ]
@@ -111,14 +113,47 @@ class Refusal(_Record):
     strategy_id: str
     instrument: str
     codes: tuple[str, ...]
+    findings: tuple[str, ...] = ()
+    """What the first of those rules saw and allow, cut short: `POSITION_LIMIT 1057, limit 1000`."""
     time: int
+
+
+class StopRecord(_Record):
+    """A stop that an arm has put itself in, until an operator resumes it."""
+
+    reason: str
+    """As DAILY_LOSS."""
+    mode: Mode
+    level: str
+    """`account`, or `strategy:<strategy_id>`: what it stops."""
+    detail: str = ""
+    """What was seen, and the limit."""
+    since: int
+    """Event time, milliseconds since the epoch."""
+
+
+class DayRecord(_Record):
+    """The trading day of an account, in its own currency."""
+
+    date: str
+    """As 2026-01-05; empty before the first one."""
+    orders: int
+    """That risk has allowed."""
+    equity: Amount
+    """Of all books, at the last prices."""
+    profit: Amount
+    """Since the day began, open positions and charges included."""
 
 
 class RiskRecord(_Record):
     """`<ns>:risk`: an arm's account, and what became of the signals that it was sent."""
 
     mode: Mode
+    """The strictest of what operators have set and of the arm's own stops of the account."""
     mode_reason: str | None = None
+    """Why it is that mode; empty for ACTIVE."""
+    stops: tuple[StopRecord, ...] = ()
+    day: DayRecord | None = None
     cash: Amount | None = None
     signals: int
     """Signals that it has handled."""

@@ -24,6 +24,9 @@ from panda_streams.streams.loop import AgentLoop
 __all__ = ["Reporter"]
 
 _INTERVAL_S = 1.0
+_SAID_S = 0.5
+"""Time for what is in hand when a mode changes: a micro-batch takes a tenth of that. What takes longer is asked for
+again a second later."""
 _ROWS_AT_ONCE = 100
 _SAYS, _BOOKS = "execution", "portfolio"
 """The last stage of an arm passes no beat on: it has come as far as the one before it once nothing waits for it."""
@@ -59,6 +62,9 @@ class Reporter(Service):
         self._patience = Patience()
         self._reached: dict[str, int] = {}
         self._started_at = _now_ms()
+        self._mode: Mode | None = None
+        """The mode of an arm, once nothing is in hand any more that was decided under another; the brain has none."""
+        self._modes_set: dict[str, int] = {}
 
     async def on_start(self) -> None:
         await self._mirror.start()
@@ -67,12 +73,15 @@ class Reporter(Service):
     def _rewrite_soon(self) -> None:
         self._due = True
 
-    def _mode(self) -> Mode | None:
-        """The mode of an arm; the brain has none."""
+    async def _obey(self) -> None:
+        """Confirm what operators have set, once all that was decided before this worker heard of it has been said."""
         namespace = self._identity.namespace
         if namespace is None:
-            return None
-        return self._levels.mode(namespace)[0]
+            return
+        mode, modes_set = self._levels.mode(namespace)[0], self._levels.modes_set(namespace)
+        known = (mode, modes_set) == (self._mode, self._modes_set)
+        if not known and await self._agents.carried_out(_SAID_S):
+            self._mode, self._modes_set = mode, modes_set
 
     @Service.task
     async def _report(self) -> None:
@@ -94,6 +103,7 @@ class Reporter(Service):
             await self._rewrite_all()
         state = "running" if look.ready else "recovering" if not recovered else "waiting"
         letters = self._agents.dead_letters
+        await self._obey()
         dead = f"{letters} records went to the dead-letter topic since the start" if letters else ""
         self._put(state, look.ready, "; ".join(filter(None, (look.detail, dead))), look.lag)
 
@@ -126,7 +136,8 @@ class Reporter(Service):
             pid=os.getpid(),
             state=state,
             ready=ready,
-            mode=self._mode(),
+            mode=self._mode,
+            modes_set=self._modes_set,
             detail=detail,
             lag=lag,
             events=self._agents.events,

@@ -25,6 +25,8 @@ class Refusal(Value):
     strategy_id: str
     instrument: str
     codes: tuple[str, ...]
+    findings: tuple[str, ...] = ()
+    """What the first rules that it broke saw and allow, cut short: `POSITION_LIMIT 1057, limit 1000`."""
     time: int
 
 
@@ -37,6 +39,8 @@ class RiskRow(Row):
     """The stops that the arm has put itself in."""
     silent: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
     """Shards of execution on which no tick comes, and event time of the last one."""
+    unknown: tuple[str, ...] = ()
+    """Orders of which nobody knows whether the broker has them, by id, the one that has been so for longest first."""
     moment: int = 0
     """Event time at which the last record acted: once a later one does, losses of that moment are looked at."""
     flattening: str | None = None

@@ -62,6 +62,16 @@ def _free_port() -> int:
                 continue
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, help="Rounds of a test that repeats itself, for a torture.")
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> int | None:
+    """How often a test is to repeat itself; None for as often as a suite can bear."""
+    return request.config.getoption("--rounds")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The directory of recorded market data (PANDA_SHARED_DATA, else ../shared/data); skips the test without it."""

@@ -224,6 +224,7 @@ EXAMPLES: dict[type, bytes] = {
                 state="running",
                 ready=True,
                 mode=Mode.ACTIVE,
+                modes_set={"paper": 1623126000000},
                 detail="",
                 lag=0,
                 events=48120,

@@ -25,6 +25,8 @@ class Facts:
 
     speaks: bool
     """True if it tells what all workers of its account, or all brains, know: exactly one of them does."""
+    namespace: str = field(default="", kw_only=True)
+    """The account of an arm."""
     dead_letters: int = 0
     """Records that it has sent to the dead-letter topic since its start."""
     levels: Mapping[str, Level] = field(default_factory=dict)
@@ -68,7 +70,8 @@ def _stops(known: Facts | None, now: Facts) -> Iterator[Alert]:
     for stop in now.stops:
         if stop not in before:
             kind = _STOPS.get(stop.reason, AlertKind.AUTOMATIC_HALT)
-            yield Alert(kind, f"{stop.reason} stops {stop.level}", f"{stop.level} is {stop.mode} now: {stop.detail}")
+            body = f"{stop.level} is {stop.mode} now: {stop.detail}; `panda resume {now.namespace}` takes it back."
+            yield Alert(kind, f"{stop.reason} stops {stop.level}", body)
     kept = {(stop.reason, stop.level) for stop in now.stops}
     for stop in before:
         if (stop.reason, stop.level) not in kept:

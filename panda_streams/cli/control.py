@@ -134,13 +134,13 @@ def _set_mode(namespace: str, mode: Mode, reason: str) -> set[str]:
     topics = Topics(servers.prefix)
     topic = topics.control if namespace == ALL else topics.of(namespace, "control")
     arms = list(registered_brokers()) if namespace == ALL else [namespace]
-    asyncio.run(set_level(settings, servers, topic, namespace, MODE, mode, reason))
-    if mode is Mode.ACTIVE and namespace != ALL and (halt_of_all := asyncio.run(_halt_of_all(settings, servers))):
-        raise PandaError(
-            f"written, but every arm is halted: {halt_of_all.reason} ({halt_of_all.who})",
-            fix="take that halt back too: panda resume all",
-        )
-    confirmed, missing = asyncio.run(_confirmations(servers, arms, mode))
+    level = asyncio.run(set_level(settings, servers, topic, namespace, MODE, mode, reason))
+    others = asyncio.run(_other_halts(settings, servers, namespace, arms)) if mode is Mode.ACTIVE else []
+    if others:
+        halts = (f"{'every arm' if o.scope == ALL else o.scope} is {o.value}: {o.reason} ({o.who})" for o in others)
+        commands = " and ".join(f"panda resume {other.scope}" for other in others)
+        raise PandaError(f"written, but {'; '.join(halts)}", fix=f"take that back too: {commands}")
+    confirmed, missing = asyncio.run(_confirmations(servers, arms, level))
     for name in confirmed:
         click.echo(f"{name}: {mode}")
     if not confirmed and not missing:
@@ -165,19 +165,29 @@ def _set_strategy(strategy_id: str, state: str, reason: str) -> None:
     click.echo(f"{strategy_id}: {state}")
 
 
-def _obeys(said: str | None, mode: Mode) -> bool:
-    """Whether a worker in one mode obeys another: a stricter one does, unless it was to trade again."""
-    if said is None or mode is Mode.ACTIVE:
-        return said == mode
-    return Mode(said).rank >= mode.rank
+def _obeys(health: Health, level: Level) -> bool:
+    """Whether a worker has heard of a level, or of a later one, and is in its mode; a stricter one does, unless it was
+    to trade again."""
+    if health.mode is None or health.modes_set.get(level.scope, 0) < level.at:
+        return False
+    said, asked = Mode(health.mode), Mode(level.value)
+    return said is asked if asked is Mode.ACTIVE else said.rank >= asked.rank
 
 
-async def _halt_of_all(settings: Settings, servers: Servers) -> Level | None:
-    return (await levels_in_force(settings, servers, Topics(servers.prefix).control)).mode(ALL)[1]
+async def _other_halts(settings: Settings, servers: Servers, namespace: str, arms: list[str]) -> list[Level]:
+    """What still halts an arm after a resumption of `namespace`: the level of all, or after that one of `all` their
+    own."""
+    topics, found = Topics(servers.prefix), list[Level | None]()
+    if namespace != ALL:
+        found.append((await levels_in_force(settings, servers, topics.control)).mode(ALL)[1])
+    else:
+        for arm in arms:
+            found.append((await levels_in_force(settings, servers, topics.of(arm, "control"))).mode(arm)[1])
+    return [level for level in found if level is not None]
 
 
-async def _confirmations(servers: Servers, arms: list[str], mode: Mode) -> tuple[list[str], list[str]]:
-    """Which running workers report `mode`, and which do not within ten seconds."""
+async def _confirmations(servers: Servers, arms: list[str], level: Level) -> tuple[list[str], list[str]]:
+    """Which running workers obey `level`, and which do not within ten seconds."""
     client = connect(servers.redis)
     deadline = time.monotonic() + _CONFIRM_S
     try:
@@ -196,7 +206,7 @@ async def _confirmations(servers: Servers, arms: list[str], mode: Mode) -> tuple
                         continue
                     # One that is silent and lives, hung or stopped, has confirmed nothing.
                     name = f"{namespace}-{int(instance)}"
-                    (confirmed if _obeys(health.mode, mode) and not silent else missing).append(name)
+                    (confirmed if _obeys(health, level) and not silent else missing).append(name)
             if not missing or time.monotonic() > deadline:
                 return confirmed, missing
             await asyncio.sleep(0.2)

@@ -22,6 +22,7 @@ from panda_streams.embedded.processes import ProcessRow, ProcessState
 from panda_streams.errors import BadEvent
 from panda_streams.events import Health
 from panda_streams.keys import Keys
+from panda_streams.mirrored import RiskRecord
 
 __all__ = ["HealthReader", "PlainScreen", "RichScreen", "Screen", "screen"]
 
@@ -141,7 +142,7 @@ class RichScreen:
 
 
 class HealthReader:
-    """Reads what processes say of themselves in Redis."""
+    """Reads what processes say of themselves in Redis; of an arm, with the mode that its own stops have put it in."""
 
     def __init__(self, url: str, scopes: Iterable[str]) -> None:
         self._redis = redis.asyncio.from_url(url, socket_connect_timeout=1, socket_timeout=1)
@@ -155,10 +156,12 @@ class HealthReader:
                 instances = sorted(int(instance) for instance in await self._redis.smembers(keys.instances))
                 if not instances:
                     continue
-                for text in await self._redis.mget([keys.health(instance) for instance in instances]):
+                account, *reports = await self._redis.mget([keys.risk, *map(keys.health, instances)])
+                mode = RiskRecord.model_validate_json(account).mode if account is not None else None
+                for text in reports:
                     if text is not None:
                         health = decode(Health, text if isinstance(text, bytes) else text.encode())
-                        found[health.pid] = health
+                        found[health.pid] = health if mode is None else health.model_copy(update={"mode": mode})
         except (RedisError, OSError, BadEvent, ValueError):
             return found  # the screen shows what it has; the processes' own states do not come from Redis
         return found

@@ -25,8 +25,8 @@ __all__ = ["have_done", "levels_in_force", "set_level"]
 
 async def set_level(
     settings: Settings, servers: Servers, topic: str, scope: str, setting: str, value: str, reason: str
-) -> None:
-    """Write a level to a control topic, in the name of the user who runs this; returns once it is acknowledged.
+) -> Level:
+    """Write a level to a control topic, in the name of the user who runs this; returns it once it is acknowledged.
 
     Raises ServerUnreachable, TopicsError, or StampMismatch if the servers belong to another world.
     """
@@ -41,6 +41,7 @@ async def set_level(
         reason=reason,
     )
     await publish_level(client_options(settings, servers.kafka), topic, level_key(scope, setting), encode(level))
+    return level
 
 
 async def levels_in_force(settings: Settings, servers: Servers, topic: str) -> Levels:

@@ -22,7 +22,7 @@ from panda_streams.errors import ServerUnreachable, StampMismatch
 from panda_streams.gateway.reader import Reader
 from panda_streams.gateway.server import STAMP_FIX
 from panda_streams.gateway.state import broker_records
-from panda_streams.gateway.views import ArmState, ProcessView, StageView, State
+from panda_streams.gateway.views import ArmState, NamespaceView, ProcessView, StageView, State, StopView
 from panda_streams.servers import Servers, find_servers
 from panda_streams.settings import Settings, load_settings
 from panda_streams.streams.client import await_kafka
@@ -51,7 +51,7 @@ class StatusRow(Value):
     pid: int | None
     state: str
     mode: str | None
-    """Of an arm, as operators have set it: ACTIVE, REDUCING, HALTED or HALTED_HARD."""
+    """Of an arm, by operators or by its own stops: ACTIVE, REDUCING, HALTED or HALTED_HARD."""
     ready: bool | None
     """None for a process that does not say: Kafka and Redis."""
     lag: int | None
@@ -111,6 +111,10 @@ def examine(world: str, supervised: Sequence[ProcessRow] | None, state: State | 
             if not any(name == role or name.startswith(f"{role}-") for name in seen)
         ]
         problems += [Problem(text=text, fix=_RECORD_FIX) for text in state.problems]
+        rows = [_with_mode(row, state) for row in rows]
+        for arm in state.namespaces:
+            problems += [Problem(text=_stop(arm, stop), fix=stop.fix) for stop in arm.stops if not stop.chosen]
+            notes += _not_active(arm)
         notes += _arms_not_running(state)
         problems += [
             Problem(
@@ -137,8 +141,9 @@ def status(as_json: bool) -> None:
     """Show every process: its state, mode, lag, events, restarts, and what is not well; and how far each stage of an
     arm has come in event time.
 
-    Exit codes: 0 all is well, 1 something is not, 2 nothing runs here, 3 Kafka or Redis does not answer. A HALTED arm
-    is well, and so is a broker without an arm; a paused strategy is not.
+    Exit codes: 0 all is well, 1 something is not, 2 nothing runs here, 3 Kafka or Redis does not answer. An arm
+    that operators have halted is well, and so is a broker without an arm; an arm that has stopped itself is not, nor is
+    a paused strategy.
     """
     settings = load_settings()
     servers = find_servers(settings)
@@ -259,6 +264,27 @@ def _reported_problems(name: str, view: ProcessView, now: int, fix: str) -> list
     if view.role == "feed" and view.state != "running":
         return [Problem(text=f"the feed is {view.state}: {view.detail or 'it does not say why'}", fix=fix)]
     return []
+
+
+def _with_mode(row: StatusRow, state: State) -> StatusRow:
+    """The row of an arm with the mode in force, which all of its workers have in common."""
+    view = state.namespace(row.namespace) if row.namespace is not None else None
+    return row if view is None or view.mode is None else row.model_copy(update={"mode": view.mode})
+
+
+def _stop(arm: NamespaceView, stop: StopView) -> str:
+    kind, _, strategy_id = stop.level.partition(":")
+    what = f"strategy {strategy_id} of {arm.namespace}" if kind == "strategy" else f"arm {arm.namespace}"
+    return f"{what} is {stop.mode}: {stop.reason}{f', {stop.detail}' if stop.detail else ''}"
+
+
+def _not_active(arm: NamespaceView) -> list[str]:
+    """What operators wanted to stop."""
+    notes = [f"{_stop(arm, stop)}; {stop.fix}" for stop in arm.stops if stop.chosen]
+    if arm.operators_mode not in (None, Mode.ACTIVE):
+        why = f": {arm.mode_reason}" if arm.mode == arm.operators_mode and arm.mode_reason else ""
+        notes.append(f"arm {arm.namespace} is set to {arm.operators_mode}{why}")
+    return notes
 
 
 def _arms_not_running(state: State) -> list[str]:

@@ -14,11 +14,32 @@ __all__ = [
     "portfolio",
     "portfolios",
     "processes",
+    "risk",
     "strategies",
     "summary",
 ]
 
 Json = dict[str, Any]
+
+_RISK = {
+    "namespace",
+    "currency",
+    "live",
+    "arm",
+    "mode",
+    "mode_reason",
+    "operators_mode",
+    "stops",
+    "day",
+    "signals",
+    "validated",
+    "rejected",
+    "refusals",
+    "recent_refusals",
+    "at",
+    "reason",
+}
+"""Fields of a namespace that its risk page has."""
 
 
 class NotKnown(Exception):
@@ -72,6 +93,12 @@ def orders(state: State, namespace: str) -> Json:
     return _answer(
         state, namespace=namespace, orders=[order.model_dump(mode="json") for order in state.orders[namespace]]
     )
+
+
+def risk(state: State, namespace: str) -> Json:
+    """Mode, stops, day and refusals of one account; null with a reason where its arm has said nothing."""
+    view = _find(state, namespace).model_dump(mode="json", include=_RISK)
+    return _answer(state, **view, age_ms=_age(view["at"], state.now))
 
 
 def strategies(state: State) -> Json:

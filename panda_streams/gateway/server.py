@@ -72,6 +72,7 @@ class Gateway:
                 state, request.match_info["ns"], request.match_info["strategy"]
             ),
             "/api/v1/orders/{ns}": lambda state, request: answers.orders(state, request.match_info["ns"]),
+            "/api/v1/risk/{ns}": lambda state, request: answers.risk(state, request.match_info["ns"]),
             "/api/v1/strategies": lambda state, _: answers.strategies(state),
             "/api/v1/processes": lambda state, _: answers.processes(state),
             "/api/v1/page": lambda state, _: answers.page(state),

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from panda_streams.brokers.port import Broker
 from panda_streams.events import Health
 from panda_streams.gateway.stages import stages
+from panda_streams.gateway.stops import stop_view
 from panda_streams.gateway.views import (
     ArmState,
     NamespaceView,
@@ -293,6 +294,7 @@ def _namespace(
     waiting = None if counts is None else max(0, counts.get(namespace, 0) - (risk.signals if risk else 0))
     times = [view.last_event_time for view in reports] + [risk.time if risk else None]
     words = [view.at for view in reports] + [book.at for book in books] + ([risk.at] if risk else [])
+    operators_mode = next((view.mode for view in running if view.mode), None)
     return NamespaceView(
         namespace=namespace,
         title=broker.title if broker else namespace,
@@ -300,8 +302,11 @@ def _namespace(
         live=broker.live if broker else False,
         trader=broker.trader if broker else False,
         arm=arm,
-        mode=risk.mode if risk else next((view.mode for view in running if view.mode), None),
+        mode=risk.mode if risk else operators_mode,
         mode_reason=risk.mode_reason if risk else None,
+        operators_mode=operators_mode,
+        stops=tuple(stop_view(namespace, stop) for stop in risk.stops) if risk else (),
+        day=risk.day if risk and risk.day and risk.day.date else None,
         ready=bool(running) and all(view.ready for view in running),
         detail="; ".join(view.detail for view in running if view.detail),
         lag=sum(view.lag or 0 for view in running) if any(view.lag is not None for view in running) else None,

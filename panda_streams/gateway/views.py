@@ -6,7 +6,16 @@ from enum import StrEnum
 
 from panda_streams.domain.values import Value
 from panda_streams.events import Health
-from panda_streams.mirrored import Amount, GainsRecord, OrderRecord, PositionRecord, Refusal, StrategyRecord
+from panda_streams.mirrored import (
+    Amount,
+    DayRecord,
+    GainsRecord,
+    OrderRecord,
+    PositionRecord,
+    Refusal,
+    StopRecord,
+    StrategyRecord,
+)
 
 __all__ = [
     "ArmState",
@@ -16,6 +25,7 @@ __all__ = [
     "ProcessView",
     "StageView",
     "State",
+    "StopView",
     "SummaryView",
 ]
 
@@ -94,6 +104,13 @@ class StageView(Value):
     nothing does."""
 
 
+class StopView(StopRecord):
+    fix: str
+    """What to do about it."""
+    chosen: bool
+    """True if an operator wanted it: then nothing is wrong."""
+
+
 class NamespaceView(Value):
     """One broker account, whether or not an arm trades it."""
 
@@ -105,7 +122,14 @@ class NamespaceView(Value):
     trader: bool
     arm: ArmState
     mode: str | None
+    """The strictest of what operators have set and of the arm's own stops of the account."""
     mode_reason: str | None
+    operators_mode: str | None
+    """What operators alone have set, as a running arm says; where it is another one, the mode is one of the stops'."""
+    stops: tuple[StopView, ...]
+    """Stops that the arm has put itself in."""
+    day: DayRecord | None
+    """Its trading day; None before the first one."""
     ready: bool
     detail: str
     lag: int | None

@@ -89,6 +89,7 @@ class ListConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._done: dict[TP, int] = {}
+        self._delivered: dict[TP, int] = {}
         self._held: set[TP] = set()
         super().__init__(*args, **kwargs)
 
@@ -120,6 +121,7 @@ class ListConsumer(driver.Consumer):
     def _to_message(self, tp: TP, record: Any) -> Any:
         if type(record) is not RecordList:
             return super()._to_message(tp, record)
+        self._delivered[tp] = record[-1].offset + 1
         message = ConsumerMessage(
             tp.topic,
             tp.partition,
@@ -165,9 +167,9 @@ class ListConsumer(driver.Consumer):
         return self._done.get(place, 0)
 
     def fetched(self, place: TP) -> int:
-        """Everything before this offset was delivered."""
-        read = self._read_offset.get(place)
-        return 0 if read is None else int(read) + 1
+        """Everything before this offset was delivered; 0 if nothing was."""
+        # Faust's own count means the last record once one has come, and the next one as long as none has.
+        return self._delivered.get(place, 0)
 
     def is_held(self, place: TP) -> bool:
         return place in self._held
@@ -187,12 +189,14 @@ class ListConsumer(driver.Consumer):
         # The stock handler forgets what was acknowledged and not yet committed.
         await self.commit()
         self._done.clear()
+        self._delivered.clear()
         self._held.clear()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self.assigned(generation_id)
         self._done.clear()
+        self._delivered.clear()
         self._held.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 

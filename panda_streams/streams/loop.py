@@ -52,6 +52,8 @@ class AgentLoop:
         self._encode_dead_letter = encode_dead_letter
         self._declared: dict[str, tuple[Agent, LogTable]] = {}
         self._runners: dict[tuple[str, int], Runner] = {}
+        self._leaving: list[Runner] = []
+        """Those that finish what is in hand, for their partitions are taken away."""
         self._early: dict[tuple[str, int], list[Delivery]] = {}
         self._generation: int | None = None
         """The assignment that is in force; None between two."""
@@ -135,6 +137,7 @@ class AgentLoop:
         self._generation = None
         self.lease.revoked()
         runners, self._runners = list(self._runners.values()), {}
+        self._leaving = runners
         self._early.clear()
         for runner in runners:
             runner.stop()
@@ -142,6 +145,7 @@ class AgentLoop:
             await asyncio.wait([runner.done for runner in runners], timeout=_RELEASE_S)
         for runner in runners:
             runner.done.cancel()
+        self._leaving = []
 
     def _assigned(self) -> list[TP]:
         topics = self.topics
@@ -194,6 +198,20 @@ class AgentLoop:
 
     def owns(self, runner: Runner) -> bool:
         return self._runners.get((runner.name, runner.partition)) is runner
+
+    async def carried_out(self, within_s: float) -> bool:
+        """Wait until every micro-batch that is in hand now has been carried out; False if one takes longer.
+
+        What these partitions say after that was decided after this call.
+        """
+        runners = (*self._runners.values(), *self._leaving)
+        waits = [asyncio.ensure_future(runner.free.wait()) for runner in runners]
+        if not waits:
+            return True
+        _, pending = await asyncio.wait(waits, timeout=within_s)
+        for wait in pending:
+            wait.cancel()
+        return not pending
 
     async def send(self, outputs: list[Output]) -> None:
         """Send records that belong to no micro-batch, and return once they are acknowledged."""

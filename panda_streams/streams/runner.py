@@ -89,6 +89,8 @@ class Runner:
         self.partition = partition
         self.task = Task(agent, partition, lambda key: table.read(partition, key), shared.dead_letter)
         self.stopping = False
+        self.free = asyncio.Event()
+        """Set while nothing is in hand that was decided and may not have been said yet."""
         self._inbox: deque[Delivery] = deque()
         self._waiting = 0
         """Records in the inbox."""
@@ -153,6 +155,7 @@ class Runner:
         await self._shared.send(outbox)
         await self._shared.send(task.beat(time.monotonic()))
         self._shared.handled(self.partition, task.written)
+        self.free.set()
 
     # Input
 
@@ -229,7 +232,9 @@ class Runner:
         if isinstance(batch, Wanted):
             self.task.supply(batch, await self._read(*batch))
             return True
+        self.free.clear()
         await self._carry_out(batch)
+        self.free.set()
         self._shared.count(batch)
         return True
 

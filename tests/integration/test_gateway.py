@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +121,19 @@ def trade_on_paper(mirror: Mirror, cash: str = "999.25", version: int = 1) -> No
         "equity": "1000.45",
         "positions": 1,
         "fills": 1,
+        "bookings": 0,
+        "bookings_waiting": 0,
+        "gains": {},
         "time": 5000,
         "at": time.time_ns() // 1_000_000,
         "version": version,
     }
     position = {
         "instrument": "NSE:INFY",
+        "product": "MIS",
         "quantity": 1,
+        "lots": 1,
+        "oldest_lot": "2021-06-08",
         "average_price": "0.70",
         "last_price": "1.20",
         "realised": "0",
@@ -140,6 +147,87 @@ def trade_on_paper(mirror: Mirror, cash: str = "999.25", version: int = 1) -> No
     mirror.add("paper:index:positions:M", "NSE:INFY")
 
 
+def judge_on_paper(mirror: Mirror, **changes: Any) -> None:
+    """Write what risk and execution say: an arm that has stopped itself, a bracket at work, one refusal."""
+    now = time.time_ns() // 1_000_000
+    account = {
+        "mode": "HALTED",
+        "mode_reason": "DAILY_LOSS: 2600.5 is more than 2500",
+        "stops": [
+            {
+                "reason": "DAILY_LOSS",
+                "mode": "HALTED",
+                "level": "account",
+                "detail": "2600.5 is more than 2500",
+                "since": 1_623_815_100_000,
+            }
+        ],
+        "day": {"date": "2021-06-16", "orders": 12, "equity": "997399.5", "profit": "-2600.5"},
+        "signals": 9,
+        "validated": 8,
+        "rejected": 1,
+        "refusals": {"MARKET_CLOSED": 1, "POSITION_LIMIT": 1},
+        "recent_refusals": [
+            {
+                "signal_id": "s1",
+                "strategy_id": "<b>M</b>",
+                "instrument": "NSE:INFY",
+                "codes": ["MARKET_CLOSED", "POSITION_LIMIT"],
+                "findings": [
+                    "MARKET_CLOSED 1623839400000, limit 1623815100000 to 1623836700000",
+                    "POSITION_LIMIT 1057, limit 1000",
+                ],
+                "time": 1_623_839_400_000,
+            }
+        ],
+        "time": 1_623_839_400_000,
+        "at": now,
+    }
+    mirror.put("paper:risk", json.dumps(account | changes).encode(), now)
+    stop, target = {"order_type": "SL-M", "trigger": "1390.05"}, {"order_type": "LIMIT", "price": "1420.5"}
+    for number, (role, terms) in enumerate([("STOP", stop), ("TARGET", target)]):
+        order = {
+            "order_id": f"o{number}",
+            "strategy_id": "M",
+            "instrument": "NSE:INFY",
+            "side": "SELL",
+            "role": role,
+            "product": "MIS",
+            "quantity": 1200,
+            "filled": 75 * number,
+            "state": "WORKING",
+            "time": 1_623_815_100_000,
+            "at": now,
+        }
+        mirror.put(f"paper:orders:o{number}", json.dumps(order | terms).encode(), 1)
+        mirror.add("paper:index:orders", f"o{number}")
+
+
+def run_on_paper(mirror: Mirror) -> None:
+    """Write the health of an arm that runs, as operators have set it: ACTIVE."""
+    now = time.time_ns() // 1_000_000
+    report = {
+        "kind": "health",
+        "world": "sim",
+        "role": "arm",
+        "namespace": "paper",
+        "instance": 0,
+        "pid": 1,
+        "state": "running",
+        "ready": True,
+        "mode": "ACTIVE",
+        "detail": "",
+        "lag": 0,
+        "events": 9,
+        "last_event_time": 1_623_839_400_000,
+        "started_at": now,
+        "at": now + 60_000,
+        "url": None,
+    }
+    mirror.put("paper:health:0", json.dumps(report).encode(), now)
+    mirror.add("paper:index:health", "0")
+
+
 def test_what_an_arm_mirrors_is_what_the_gateway_answers(gateway: RunningGateway, redis_server: Any) -> None:
     stamp(redis_server)
     put(redis_server.url, "paper", trade_on_paper)
@@ -151,7 +239,8 @@ def test_what_an_arm_mirrors_is_what_the_gateway_answers(gateway: RunningGateway
 
     assert ready["world"] == "sim"
     assert (book["cash"], total["cash"], total["open_positions"]) == ("999.25", "999.25", 1)
-    assert [(found["instrument"], found["quantity"]) for found in book["positions"]] == [("NSE:INFY", 1)]
+    (position,) = book["positions"]
+    assert (position["instrument"], position["product"], position["quantity"]) == ("NSE:INFY", "MIS", 1)
     assert gateway.get("/")[0] == 200
 
 
@@ -295,3 +384,42 @@ def test_the_page_shows_every_namespace_side_by_side_and_nothing_that_is_not_kno
     assert "owned" not in title
     assert not wide
     assert "no consent to trade live" in first
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_shows_why_an_arm_has_stopped_what_it_refused_and_what_works(
+    gateway: RunningGateway, redis_server: Any, tmp_path: Path, width: int
+) -> None:
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no chromium on this machine; on Debian and Ubuntu: apt install chromium")
+    stamp(redis_server)
+    for write in (trade_on_paper, run_on_paper, judge_on_paper):
+        put(redis_server.url, "paper", write)
+    gateway.start()
+    gateway.await_status("/ready", 200)
+
+    async def look() -> tuple[str, bool, str]:
+        async with open_page(chromium, gateway.url, tmp_path / "profile", width=width) as page:
+            text = await page.shows("panda resume paper", "2 working orders", "\u2212₹2,600.50")
+            wide = await page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+            resumed = partial(judge_on_paper, mode="ACTIVE", mode_reason="", stops=[])
+            await asyncio.to_thread(put, redis_server.url, "paper", resumed)
+            return text, bool(wide), await page.shows("ACTIVE")
+
+    stopped, wide, active = asyncio.run(look())
+
+    for words in (
+        "DAILY_LOSS · account HALTED since 09:15:00",
+        "2600.5 is more than 2500",
+        "MARKET_CLOSED 16:00:00, limit 09:15:00 to 15:15:00",
+        "POSITION_LIMIT 1057, limit 1000",
+        "<b>M</b>",
+        "75 / 1,200",
+        "trigger 1,390.05",
+        "1,420.50",
+        "SL-M",
+    ):
+        assert words in stopped
+    assert not wide
+    assert "panda resume" not in active

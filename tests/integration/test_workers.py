@@ -262,6 +262,20 @@ def test_a_halt_of_all_arms_is_not_taken_back_by_the_resume_of_one(
     assert "panda resume all" in resumed.output()
 
 
+def test_a_halt_of_one_arm_is_not_taken_back_by_the_resume_of_all(
+    world: FreshWorld, spawn: Callable[..., Spawned]
+) -> None:
+    asyncio.run(prepare(world.settings, world.servers))
+    halted = spawn(["panda", "halt", "paper", "--reason", "lunch"])
+    assert halted.wait(20) == 0, halted.output()
+
+    resumed = spawn(["panda", "resume", "all"])
+
+    assert resumed.wait(20) == 1, resumed.output()
+    assert "paper is HALTED: lunch" in resumed.output()
+    assert "panda resume paper" in resumed.output()
+
+
 def test_a_third_broker_is_one_class_one_value_and_one_entry(
     world: FreshWorld, spawn: Callable[..., Spawned], flip: Callable[..., None], tmp_path: Path
 ) -> None:

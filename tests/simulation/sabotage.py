@@ -10,9 +10,9 @@ from unittest.mock import patch
 from msgspec.structs import replace
 
 from agents import reading
+from agents.desks.shard import DeskRow, Seen, Shard
 from agents.execution import ExecutionAgent
 from agents.risk import RiskAgent
-from agents.shard import DeskRow, Seen, Shard
 from panda_streams.domain.desk import Desk
 from panda_streams.domain.orders import Order
 from panda_streams.events import TickBatch

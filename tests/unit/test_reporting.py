@@ -32,7 +32,14 @@ class Worker:
         self.scope = namespace or "brain"
         role = Role.ARM if namespace else Role.BRAIN
         identity = Identity(role, namespace, 0, World("sim"), Home(tmp_path), Ports(20_000), "")
-        loop: Any = SimpleNamespace(events=0, last_event_time=None, dead_letters=0, reached={}, waiting={})
+        self.said = True
+
+        async def carried_out(within_s: float) -> bool:
+            return self.said
+
+        loop: Any = SimpleNamespace(
+            events=0, last_event_time=None, dead_letters=0, reached={}, waiting={}, carried_out=carried_out
+        )
         self.loop = loop
         mirror: Any = self.mirror
         self.reporter = Reporter(self.app, identity, mirror, self, loop, self.levels, self.rewrite)  # type: ignore[arg-type]
@@ -41,8 +48,8 @@ class Worker:
         self.rewrites += 1
         return ()
 
-    def set(self, scope: str, setting: str, value: str) -> None:
-        level = Level(world="sim", scope=scope, setting=setting, value=value, who="me", at=0, reason="")
+    def set(self, scope: str, setting: str, value: str, *, at: int = 0) -> None:
+        level = Level(world="sim", scope=scope, setting=setting, value=value, who="me", at=at, reason="")
         self.levels.apply("control", level_key(scope, setting), encode(level))
 
     async def look(self) -> Look:
@@ -88,6 +95,31 @@ def test_an_arm_reports_its_mode_and_the_brain_none(tmp_path: Path) -> None:
         worker.set("paper", "mode", "HALTED")
 
     assert (arm.report().mode, brain.report().mode) == ("HALTED", None)
+
+
+def test_a_mode_is_not_confirmed_before_all_is_said_that_was_decided_under_the_last_one(tmp_path: Path) -> None:
+    arm = Worker(tmp_path, "paper")
+    arm.set("paper", "mode", "ACTIVE", at=1)
+    arm.report()
+    arm.set("all", "mode", "HALTED", at=2)
+
+    arm.said = False
+    waiting = arm.report()
+    arm.said = True
+    obeyed = arm.report()
+
+    assert (waiting.mode, waiting.modes_set) == ("ACTIVE", {"paper": 1})
+    assert (obeyed.mode, obeyed.modes_set) == ("HALTED", {"paper": 1, "all": 2})
+
+
+def test_a_halt_that_changes_no_mode_is_confirmed_too(tmp_path: Path) -> None:
+    arm = Worker(tmp_path, "paper")
+    arm.set("paper", "mode", "HALTED", at=1)
+    arm.report()
+
+    arm.set("paper", "mode", "HALTED", at=2)
+
+    assert arm.report().modes_set == {"paper": 2}
 
 
 def test_dead_letters_are_counted_where_people_look(tmp_path: Path) -> None:

@@ -156,6 +156,11 @@ class Finding(Value):
     limit: str | None = None
     """What it allows; None where it compares nothing."""
 
+    @property
+    def seen(self) -> str:
+        """Value and limit for people, as `1057, limit 1000`; empty where it compares nothing."""
+        return ", ".join(text for text in (self.value, self.limit and f"limit {self.limit}") if text)
+
 
 class Part(NamedTuple):
     """What a signal comes to: shares to close, or to open."""

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 
-from panda_streams.domain.risk.account import Account, valued
+from panda_streams.domain.bookings import Booking, BookingKind
+from panda_streams.domain.risk.account import Account, Book, valued
 from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, levels_of, strategy_level
 from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.domain.signals import Intent, Side, Signal
 from panda_streams.domain.values import Value
 
-__all__ = ["Day", "allowed", "breaches", "counted", "entry_key", "rolled"]
+__all__ = ["Day", "allowed", "breaches", "counted", "entry_key", "funded", "rolled"]
 
 ZERO = Decimal(0)
 _MINUTE_MS = 60_000
@@ -84,13 +85,37 @@ def counted(counts: Mapping[str, int], levels: Iterable[str], more: int = 1) -> 
     return {**counts, **{level: counts.get(level, 0) + more for level in levels}}
 
 
+def funded(day: Day, booking: Booking, book: Book, capital: Decimal) -> Day:
+    """The day after a deposit, a withdrawal or a reset of a flat book: money that is moved is neither gain nor loss.
+
+    `book` is the strategy's before it, `capital` what one began with that the day's start does not know. A reset begins
+    the day of the strategy anew.
+    """
+    if booking.kind not in (BookingKind.DEPOSIT, BookingKind.WITHDRAWAL, BookingKind.RESET):
+        return day
+    who, level = booking.strategy_id, strategy_level(booking.strategy_id)
+    anew = booking.kind is BookingKind.RESET
+    amount = booking.amount - book.cash if anew else booking.amount
+    start = booking.amount if anew else day.start.get(who, capital) + amount
+    peak = {name: at + amount if name in (ACCOUNT, level) else at for name, at in day.peak.items()}
+    if anew and level in peak:
+        peak[level] = start
+    return day.model_copy(update={"start": {**day.start, who: start}, "peak": peak})
+
+
 def breaches(
-    day: Day, account: Account, limits: Mapping[str, TotalLimits], capitals: Mapping[str, Decimal], time: int
+    day: Day,
+    account: Account,
+    limits: Mapping[str, TotalLimits],
+    capitals: Mapping[str, Decimal],
+    time: int,
+    unknown: int = 0,
 ) -> tuple[Day, list[Latch]]:
-    """Look at loss, drawdown and refusals once everything of a moment has acted.
+    """Look at loss, drawdown, refusals and unknown orders once everything of a moment has acted.
 
     `limits` are those of the account and of strategies, by level. `capitals` is what a book began with, by strategy_id:
-    the start of one that did not exist as the day began. Returns the day with its peaks moved on.
+    the start of one that did not exist as the day began. `unknown` counts the orders of which nobody knows whether the
+    broker has them. Returns the day with its peaks moved on.
     """
     if not limits:
         return day, []
@@ -109,21 +134,27 @@ def breaches(
         latch
         for level, limit in limits.items()
         if level in now
-        for latch in _breaches(day, level, now[level], start[level], peak[level], limit, time)
+        for latch in _breaches(day, level, now[level], start[level], peak[level], limit, time, unknown)
     ]
     return day if peak == day.peak else day.model_copy(update={"peak": peak}), latches
 
 
 def _breaches(
-    day: Day, level: str, now: Decimal, start: Decimal, peak: Decimal, limit: TotalLimits, time: int
+    day: Day, level: str, now: Decimal, start: Decimal, peak: Decimal, limit: TotalLimits, time: int, unknown: int
 ) -> Iterator[Latch]:
     refused = day.rejections.get(level, 0)
     seen: tuple[tuple[StopReason, Decimal | int, Decimal | int | None], ...] = (
         (StopReason.DAILY_LOSS, start - now, limit.max_daily_loss),
         (StopReason.DRAWDOWN, peak - now, limit.max_drawdown),
         (StopReason.REJECTIONS, refused, limit.max_rejections_per_day),
+        (StopReason.UNKNOWN_ORDERS, unknown, limit.max_unknown_orders),
     )
     for reason, value, most in seen:
         if most is not None and value > most:
-            detail = f"{Decimal(value):f} is more than {Decimal(most):f}"
+            detail = f"{_text(value)} is more than {_text(most)}"
             yield Latch(reason=reason, mode=limit.after_breach, level=level, detail=detail, since=time)
+
+
+def _text(value: Decimal | int) -> str:
+    """For people: rupees to the paisa."""
+    return f"{round(Decimal(value), 2).normalize():f}"

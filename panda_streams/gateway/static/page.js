@@ -86,20 +86,34 @@ function waiting(view) {
   return `${count(view.signals_waiting)} ${view.signals_waiting === 1 ? "signal" : "signals"} waiting`;
 }
 
+const MODE_TONES = { ACTIVE: "plain", REDUCING: "wait", HALTED: "bad", HALTED_HARD: "worst" };
+
 function armLine(view) {
   if (view.arm === "running") {
     const mode = view.mode ?? "mode not known";
+    const byOperators = view.mode !== "ACTIVE" && view.mode === view.operators_mode; // else it is a stop's, which says why
     return el("p", { class: "arm" },
       el("span", { class: `pill ${view.ready ? "good" : "wait"}` }, view.ready ? "arm running" : "arm not ready"),
-      el("span", { class: `pill ${view.mode === "HALTED" ? "bad" : "plain"}` }, mode),
+      el("span", { class: `pill ${MODE_TONES[view.mode] ?? "plain"}` }, mode),
       el("span", { class: "quiet" }, waiting(view)),
-      view.mode === "HALTED" && view.mode_reason ? el("span", { class: "why" }, view.mode_reason) : null,
+      byOperators && view.mode_reason ? el("span", { class: "why" }, view.mode_reason) : null,
       view.detail ? el("span", { class: "why" }, view.detail) : null);
   }
   return el("div", { class: "noarm" },
     el("strong", null, view.arm === "none" ? "No arm is running" : "The arm has stopped"),
     el("span", null, waiting(view)),
     el("small", null, view.reason, view.at === null ? "" : "; last heard of ", view.at === null ? null : age(view.at), view.at === null ? "" : " ago"));
+}
+
+/** What the arm has stopped by itself, or an operator has flattened: until somebody resumes it. */
+function stops(view) {
+  if (!view.stops.length) return null;
+  return el("section", { class: "stops", "aria-label": "Stops" }, view.stops.map((stop) =>
+    el("div", { class: `stop ${MODE_TONES[stop.mode] ?? "bad"}`, "data-key": `${stop.reason}/${stop.level}` },
+      el("p", null, el("strong", null, stop.reason), ` · ${stop.level.replace(":", " ")} ${stop.mode} since `,
+        el("span", { title: marketTime(stop.since) }, clockTime(stop.since))),
+      stop.detail ? el("p", null, stop.detail) : null,
+      el("p", { class: "fix" }, `Fix: ${stop.fix}`))));
 }
 
 /** The way of an event to the books: how far each stage has come, behind the feed, and what holds it up. */
@@ -116,6 +130,9 @@ function stages(view) {
     [...waits].map(([what, names]) => el("p", { class: "why" }, `${names.join(", ")}: ${what}`)));
 }
 
+const DAYS_PROFIT = "since the trading day began, open positions and charges included";
+const NO_DAY = "no trading day has begun";
+
 function totals(view) {
   const sum = view.summary;
   const reason = sum.reason || view.reason;
@@ -129,6 +146,9 @@ function totals(view) {
     figures("Charges", "charges"),
     field("Open positions", sum.at === null ? absent(reason) : count(sum.open_positions)),
     field("Fills", sum.at === null ? absent(reason) : count(sum.fills)),
+    field("Day's profit", view.day ? el("span", { title: `${view.day.date}: ${DAYS_PROFIT}` },
+      figure(view.day.profit, view.currency, "", { signed: true })) : absent(reason || NO_DAY)),
+    field("Orders of the day", view.day ? count(view.day.orders) : absent(reason || NO_DAY)),
     field("Age of the numbers", sum.at === null ? absent(reason) : el("span", null, age(sum.at), sum.stale ? el("em", { class: "mark" }, "behind") : null)));
 }
 
@@ -136,11 +156,11 @@ function positions(book) {
   const open = book.positions.filter((position) => position.quantity !== 0);
   if (!open.length) return el("p", { class: "quiet" }, "No open position.");
   const plain = { symbol: false };
-  return el("div", { class: "scroll" }, el("table", null,
+  return el("div", { class: "scroll" }, el("table", { class: "positions" },
     el("thead", null, el("tr", null, ...["Instrument", "Qty", "Average", "Last", "Unrealised", "Age"].map((name, index) =>
       el("th", { class: index ? "number" : null, scope: "col" }, name)))),
     el("tbody", null, open.map((position) => el("tr", { "data-key": position.instrument, class: position.stale ? "stale" : null },
-      el("th", { scope: "row" }, position.instrument),
+      el("th", { scope: "row" }, position.instrument, position.product ? el("small", null, position.product) : null),
       el("td", { class: "number" }, count(position.quantity)),
       el("td", { class: "number" }, figure(position.average_price, book.currency, "no average price", plain)),
       el("td", { class: "number" }, figure(position.last_price, book.currency, "no price since the position was opened", plain)),
@@ -153,6 +173,9 @@ function strategy(view, strategyId, book, config) {
   if (config?.state === "paused") flags.push(el("span", { class: "pill bad", title: config.reason }, "paused"));
   if (view.live && config && !config.consents[view.namespace]) {
     flags.push(el("span", { class: "pill plain", title: `set ${view.namespace}_trading_enabled: true in its configuration` }, "no consent to trade live"));
+  }
+  for (const stop of view.stops.filter(({ level }) => level === `strategy:${strategyId}`)) {
+    flags.push(el("span", { class: `pill ${MODE_TONES[stop.mode] ?? "bad"}`, title: `${stop.reason}: ${stop.detail}` }, stop.mode));
   }
   const head = el("div", { class: "name" }, el("h3", null, strategyId), ...flags);
   const pause = config?.state === "paused" ? el("p", { class: "why" }, config.reason) : null;
@@ -174,6 +197,45 @@ function strategy(view, strategyId, book, config) {
       positions(book)));
 }
 
+const ORDERS_SHOWN = 50;
+
+/** The orders that wait for the market: of one account, oldest first. */
+function orders(view) {
+  if (!view.orders.length) return null;
+  const price = (text) => figure(text, view.currency, "", { symbol: false });
+  const more = view.orders.length - ORDERS_SHOWN;
+  return el("section", { class: "orders", "aria-label": "Working orders" }, el("details", { open: view.orders.length <= 8 },
+    el("summary", null, `${count(view.orders.length)} working ${view.orders.length === 1 ? "order" : "orders"}`),
+    el("div", { class: "scroll" }, el("table", null,
+      el("thead", null, el("tr", null, ...["Instrument", "Order", "Filled", "Price"].map((name, index) =>
+        el("th", { class: index > 1 ? "number" : null, scope: "col" }, name)))),
+      el("tbody", null, view.orders.slice(0, ORDERS_SHOWN).map((order) => el("tr", { "data-key": order.order_id, title: `${order.order_id} ${order.state}, since ${marketTime(order.time)}` },
+        el("th", { scope: "row" }, order.instrument, el("small", null, order.product), el("div", { class: "quiet" }, order.strategy_id)),
+        el("td", null, order.side, el("div", { class: "quiet" }, `${order.role} ${order.order_type}`)),
+        el("td", { class: "number" }, `${count(order.filled)} / ${count(order.quantity)}`),
+        el("td", { class: "number" }, order.price === null ? "market" : price(order.price),
+          order.trigger === null ? null : el("div", { class: "quiet" }, "trigger ", price(order.trigger)))))))),
+    more > 0 ? el("p", { class: "quiet" }, `${count(more)} more at /api/v1/orders/${view.namespace}`) : null));
+}
+
+const REFUSALS_SHOWN = 5;
+
+/** Event times among the values of a rule are milliseconds since the epoch. */
+const readable = (finding) => finding.replace(/\b\d{13}\b/g, (time) => clockTime(Number(time)));
+
+function refusalList(found) {
+  return el("ul", { class: "refused" }, found.map((refusal) => el("li", { "data-key": refusal.signal_id },
+    el("span", { class: "quiet", title: marketTime(refusal.time) }, clockTime(refusal.time)), ` ${refusal.strategy_id} ${refusal.instrument} `,
+    (refusal.findings.length ? refusal.findings : refusal.codes).map((finding) => el("span", { class: "pill plain" }, readable(finding))))));
+}
+
+function lastRefusals(view) {
+  const [shown, more] = [view.recent_refusals.slice(0, REFUSALS_SHOWN), view.recent_refusals.slice(REFUSALS_SHOWN)];
+  if (!shown.length) return null;
+  return el("section", { "aria-label": "Last refusals" }, el("p", null, "Last refused"), refusalList(shown),
+    more.length ? el("details", null, el("summary", null, `${more.length} before them`), refusalList(more)) : null);
+}
+
 function refusals(view) {
   const codes = Object.entries(view.refusals).sort((a, b) => b[1] - a[1]);
   const handled = view.signals === null ? absent(view.reason) : count(view.signals);
@@ -181,7 +243,7 @@ function refusals(view) {
     el("p", null, "Signals handled ", handled, " · passed ", view.validated === null ? absent(view.reason) : count(view.validated),
       " · refused ", view.rejected === null ? absent(view.reason) : count(view.rejected)),
     codes.length ? el("p", { class: "codes" }, codes.map(([code, number]) => el("span", { class: "pill plain" }, `${code} ${count(number)}`))) : null,
-    view.orders.length ? el("p", null, `${count(view.orders.length)} orders working`) : null);
+    lastRefusals(view));
 }
 
 function drawNamespaces(page) {
@@ -194,10 +256,12 @@ function drawNamespaces(page) {
         el("h2", null, view.title, view.title.toLowerCase() === view.namespace ? null : el("small", null, view.namespace)),
         el("span", { class: "badge" }, view.live ? "LIVE" : "PAPER")),
       armLine(view),
+      stops(view),
       stages(view),
       view.arm === "none" ? null : totals(view),
       names.length ? names.map((name) => strategy(view, name, books.get(name), configs.get(name)))
         : el("p", { class: "quiet" }, "No strategy lists this broker."),
+      orders(view),
       view.arm === "none" ? null : refusals(view),
       view.arm === "none" ? null : el("p", { class: "quiet eventtime" }, "Last event ", when(view.last_event_time)));
   }));

@@ -173,8 +173,8 @@ class RiskArm:
     def beat(self, topic: str, producer: str, time: int) -> None:
         self.deliver(topic, encode(a_beat(producer, time)))
 
-    def set_mode(self, scope: str, value: str) -> None:
-        level = Level(world="sim", scope=scope, setting="mode", value=value, who="me", at=0, reason="lunch")
+    def set_mode(self, scope: str, value: str, *, reason: str = "lunch") -> None:
+        level = Level(world="sim", scope=scope, setting="mode", value=value, who="me", at=0, reason=reason)
         self.context.levels.apply("control", level_key(scope, "mode"), encode(level))
 
     # What it says

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from agents.bookkeeping import carry_out
+from agents.account.bookkeeping import carry_out
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.risk.account import Account, Book
 from panda_streams.events import Action, ActionKind

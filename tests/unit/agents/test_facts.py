@@ -73,6 +73,7 @@ def test_the_worker_that_has_the_account_speaks_for_the_arm():
 
     assert facts == Facts(
         speaks=True,
+        namespace="paper",
         dead_letters=2,
         levels={"paper": own, "all": every},
         noted="2021-06-08",
@@ -86,7 +87,7 @@ def test_the_worker_that_has_the_account_speaks_for_the_arm():
 def test_an_account_that_has_no_row_yet_has_no_notes():
     facts = arm_facts(FakeContext(), FakeLoop(("risk", HOME)), FakeTable(None))
 
-    assert facts == Facts(True)
+    assert facts == Facts(True, namespace="paper")
 
 
 def test_the_account_speaks_however_large_its_row_is() -> None:

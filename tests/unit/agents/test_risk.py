@@ -9,7 +9,7 @@ import msgspec
 import orjson
 import pytest
 
-from agents.risk_steps import step_signal
+from agents.account.steps import step_signal
 from panda_streams.codec import decode, encode
 from panda_streams.domain.orders import OrderState, Product, Role, Ticket
 from panda_streams.domain.risk.account import Account, Book
@@ -18,6 +18,7 @@ from panda_streams.domain.risk.rules import Allowance
 from panda_streams.domain.signals import AT_MARKET, Intent, OrderType, Side, Signal, Terms
 from panda_streams.events import Validated
 from panda_streams.streams.sender import partition_of
+from tables import read_row
 from tables.risk import RiskRow
 from tests.unit.agents.fakes import a_config
 from tests.unit.agents.risk_arm import SECOND, ZERODHA, RiskArm
@@ -197,6 +198,32 @@ def test_the_mirror_shows_refusals_by_reason() -> None:
 
     assert (view["signals"], view["rejected"], view["refusals"]) == (1, 1, {"NOTHING_TO_EXIT": 1})
     assert view["recent_refusals"][0]["codes"] == ["NOTHING_TO_EXIT"]
+
+
+def test_the_last_refusals_say_what_the_broken_rules_saw() -> None:
+    arm = RiskArm()
+    arm.signal(0, price="1000")
+    for sequence in range(1, 30):
+        arm.signal(sequence, price="20")
+
+    view = orjson.loads(arm.context.mirror.values["paper:risk"])
+
+    assert len(view["recent_refusals"]) == 20
+    last = view["recent_refusals"][0]
+    assert (last["codes"], last["findings"]) == (["POSITION_LIMIT"], ["POSITION_LIMIT 510, limit 100"])
+
+
+def test_a_refusal_that_breaks_everything_with_many_words_stays_small() -> None:
+    arm = RiskArm(broker=ZERODHA)
+    arm.set_mode("zerodha", "HALTED", reason="because " * 100)
+    arm.signal(0, config="older", time=SUNDAY, price="1000000")
+
+    (refusal,) = read_row(RiskRow, arm.bench.rows[b"zerodha"]).recent
+
+    assert len(refusal.codes) > 4
+    assert len(refusal.findings) == 4
+    assert refusal.findings[2].startswith("ARM_HALTED because because")
+    assert max(map(len, refusal.findings)) == 80
 
 
 def test_the_mirror_is_written_again_from_the_row() -> None:

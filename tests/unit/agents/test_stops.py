@@ -19,6 +19,7 @@ from tests.unit.bench import Killed
 from tests.unit.builders import T0, a_fill
 
 DAY = 86_400_000
+LOST = OrderState.UNKNOWN
 
 
 def losing(**limits: object) -> RiskArm:
@@ -44,6 +45,20 @@ def test_a_loss_at_the_last_prices_stops_the_arm_from_the_next_moment_on(price: 
     assert [verdict.codes for verdict in arm.rejected()] == ([("ARM_HALTED",)] if stopped else [])
 
 
+def test_the_mirror_shows_the_day_of_the_account_and_its_stops() -> None:
+    arm = losing()
+    arm.prices(1, "940", time=T0 + SECOND)
+    arm.signal(1, time=T0 + 3 * SECOND)
+
+    view = orjson.loads(arm.context.mirror.values["paper:risk"])
+
+    assert view["day"] == {"date": "2021-06-08", "orders": 1, "equity": "99400", "profit": "-600"}
+    assert [(stop["reason"], stop["mode"], stop["level"]) for stop in view["stops"]] == [
+        ("DAILY_LOSS", "HALTED", "account")
+    ]
+    assert (view["mode"], view["mode_reason"]) == ("HALTED", "DAILY_LOSS: 600 is more than 500")
+
+
 def test_all_that_acts_at_one_moment_has_acted_before_losses_are_looked_at() -> None:
     arm = losing()
     arm.prices(1, "900", time=T0 + SECOND)
@@ -53,6 +68,40 @@ def test_all_that_acts_at_one_moment_has_acted_before_losses_are_looked_at() -> 
     arm.signal(2, time=T0 + 3 * SECOND)
 
     assert arm.stopped() == []
+
+
+@pytest.mark.parametrize(
+    ("what", "amount", "price", "stopped"),
+    [
+        (ActionKind.WITHDRAW, "5000", "950", False),
+        (ActionKind.WITHDRAW, "5000", "949.95", True),
+        (ActionKind.DEPOSIT, "5000", "949.95", True),
+    ],
+)
+def test_money_that_an_operator_moves_is_neither_loss_nor_gain(
+    what: ActionKind, amount: str, price: str, stopped: bool
+) -> None:
+    arm = losing(max_drawdown=Decimal(500))
+    arm.act(what, amount=amount, strategy_id="Momentum")
+    arm.prices(1, price, time=T0 + SECOND)
+
+    arm.signal(1, time=T0 + 3 * SECOND)
+
+    expected = [StopReason.DAILY_LOSS, StopReason.DRAWDOWN] if stopped else []
+    assert [latch.reason for latch in arm.stopped()] == expected
+
+
+def test_a_reset_begins_the_day_anew() -> None:
+    arm = losing(max_drawdown=Decimal(500))
+    arm.prices(1, "960", time=T0 + SECOND)
+    arm.filled(2, a_fill(Side.SELL, 10, "960", order_id="stop", time=T0 + SECOND))
+
+    arm.act(ActionKind.RESET, amount="50000", strategy_id="Momentum")
+    arm.signal(1, time=T0 + 3 * SECOND)
+
+    view = orjson.loads(arm.context.mirror.values["paper:risk"])
+    assert arm.stopped() == []
+    assert (view["day"]["equity"], view["day"]["profit"]) == ("50000", "0")
 
 
 def test_a_stop_is_said_once_and_names_what_was_seen() -> None:
@@ -118,6 +167,44 @@ def test_orders_that_the_market_refuses_stop_the_arm() -> None:
 
     assert [latch.reason for latch in arm.stopped()] == [StopReason.REJECTIONS]
     assert [verdict.codes for verdict in arm.rejected()] == [("ARM_HALTED",)]
+
+
+def unknown(*states: tuple[str, OrderState]) -> RiskArm:
+    """An arm that stops above one unknown order, after updates of orders a second apart."""
+    arm = RiskArm(limits=LimitSet(account=Limits(max_unknown_orders=1)))
+    for number, (order_id, state) in enumerate(states):
+        arm.update(number, order_id, state, None, time=T0 + number * SECOND)
+    return arm
+
+
+def test_orders_that_nobody_knows_of_stop_the_arm() -> None:
+    arm = unknown(("a", LOST), ("a", LOST), ("b", LOST))
+    arm.signal(0, time=T0 + 4 * SECOND)
+
+    assert [(latch.reason, latch.detail) for latch in arm.stopped()] == [
+        (StopReason.UNKNOWN_ORDERS, "2 is more than 1")
+    ]
+    assert [verdict.codes for verdict in arm.rejected()] == [("ARM_HALTED",)]
+
+
+@pytest.mark.parametrize("known", [OrderState.WORKING, OrderState.FILLED, OrderState.ABSENT])
+def test_an_order_that_is_known_again_no_longer_counts(known: OrderState) -> None:
+    arm = unknown(("a", LOST), ("a", known), ("b", LOST))
+    arm.signal(0, time=T0 + 4 * SECOND)
+
+    assert arm.stopped() == []
+    assert len(arm.validated()) == 1
+
+
+def test_a_new_day_does_not_forget_the_orders_that_nobody_knows_of() -> None:
+    arm = unknown(("a", LOST), ("b", LOST))
+    arm.signal(0, time=T0 + DAY)
+
+    arm.act(ActionKind.RESUME)
+    arm.signal(1, time=T0 + DAY + SECOND)
+
+    assert [latch.reason for latch in arm.stopped()] == [StopReason.UNKNOWN_ORDERS] * 2
+    assert len(arm.rejected()) == 2
 
 
 def test_a_new_day_counts_its_own_losses_but_does_not_resume() -> None:

@@ -14,7 +14,7 @@ from panda_streams.embedded.supervisor import Ended
 from panda_streams.events import Level
 
 AT = 1_700_000_000_000
-QUIET = Facts(speaks=True)
+QUIET = Facts(speaks=True, namespace="paper")
 
 
 def a_level(value: str, scope: str = "paper", *, at: int = AT, setting: str = "mode") -> Level:
@@ -108,7 +108,7 @@ def test_a_stop_is_told_once_and_so_is_its_end(reason, kind):
     [alert] = compare(QUIET, stopped, AT)
 
     assert (alert.kind, alert.title) == (kind, f"{reason} stops account")
-    assert alert.body == "account is REDUCING now: lost 1200, the limit is 1000"
+    assert alert.body == "account is REDUCING now: lost 1200, the limit is 1000; `panda resume paper` takes it back."
     assert told(stopped, stopped) == []
     assert told(stopped, QUIET) == [(AlertKind.RESUME, f"{reason} stops account no longer")]
 

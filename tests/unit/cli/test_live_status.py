@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import io
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from panda_streams.cli.live_status import PlainScreen, RichScreen
+from panda_streams.cli.live_status import HealthReader, PlainScreen, RichScreen
 from panda_streams.embedded.processes import ProcessRow, ProcessState
 from panda_streams.events import Health
+from tests.unit.gateway.records import health, risk
 
 T0 = 1_623_123_900_000
 
@@ -90,3 +93,25 @@ def test_a_step_that_goes_on_is_a_line_a_second_and_its_end(capsys: pytest.Captu
         "Kafka jars 46/46",
         "topics are checked",
     ]
+
+
+@pytest.mark.parametrize(("account", "mode"), [(risk(mode="REDUCING"), "REDUCING"), (None, "ACTIVE")])
+def test_the_mode_of_an_arm_is_the_one_in_force(redis_server: Any, account: str | None, mode: str) -> None:
+    with redis_server.client() as client:
+        client.set("paper:health:0", health("arm", "paper"))
+        client.sadd("paper:index:health", "0")
+        client.set("brain:health:0", health("brain"))
+        client.sadd("brain:index:health", "0")
+        if account is not None:
+            client.set("paper:risk", account)
+
+    async def read() -> dict[int, Health]:
+        reader = HealthReader(redis_server.url, ["brain", "paper"])
+        try:
+            return await reader.read()
+        finally:
+            await reader.close()
+
+    found = asyncio.run(read())
+
+    assert {report.role: report.mode for report in found.values()} == {"brain": None, "arm": mode}

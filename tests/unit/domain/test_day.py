@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from panda_streams.domain.bookings import Booking, BookingKind
 from panda_streams.domain.risk.account import Account, Book
 from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, strategy_level
 from panda_streams.domain.risk.modes import Latch, Mode, StopReason
-from panda_streams.domain.risk.watch import Day, allowed, breaches, counted, entry_key, rolled
+from panda_streams.domain.risk.watch import Day, allowed, breaches, counted, entry_key, funded, rolled
 from panda_streams.domain.signals import Intent, Side
 from tests.unit.builders import INFY, T0, a_ref, a_signal
 
@@ -46,6 +47,26 @@ def test_a_date_begins_with_what_the_books_are_worth_and_without_counts() -> Non
 
     assert (day.date, day.start) == ("2021-06-09", {"Momentum": 1100, "Other": 1000})
     assert (day.orders, day.cancels, day.rejections, day.peak) == ({}, {}, {}, {ACCOUNT: 7})
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount", "start", "peak", "account_peak"),
+    [
+        (BookingKind.DEPOSIT, 300, 1300, 1400, 2500),
+        (BookingKind.WITHDRAWAL, -300, 700, 800, 1900),
+        (BookingKind.RESET, 500, 500, 500, 1800),
+    ],
+)
+def test_money_that_is_moved_moves_what_losses_are_counted_from(
+    kind: BookingKind, amount: int, start: int, peak: int, account_peak: int
+) -> None:
+    day = Day(peak={ACCOUNT: Decimal(2200), MOMENTUM: Decimal(1100), OTHER: Decimal(1100)})
+    booking = Booking(booking_id="b", strategy_id="Momentum", kind=kind, time=T0, amount=Decimal(amount))
+
+    day = funded(day, booking, Book(cash=Decimal(900)), CAPITALS["Momentum"])
+
+    assert day.start == {"Momentum": start}
+    assert day.peak == {ACCOUNT: account_peak, MOMENTUM: peak, OTHER: 1100}
 
 
 def test_an_event_of_an_earlier_date_begins_none() -> None:
@@ -127,6 +148,17 @@ def test_refused_orders_stop_the_arm_above_the_limit(refused: int, stopped: bool
 
     assert [(latch.reason, latch.mode) for latch in latches] == (
         [(StopReason.REJECTIONS, Mode.REDUCING)] if stopped else []
+    )
+
+
+@pytest.mark.parametrize(("unknown", "stopped"), [(2, False), (3, True)])
+def test_orders_that_nobody_knows_of_stop_the_account_above_the_limit(unknown: int, stopped: bool) -> None:
+    limits = {ACCOUNT: TotalLimits(max_unknown_orders=2)}
+
+    _, latches = breaches(Day(), Account(), limits, CAPITALS, T0, unknown)
+
+    assert [(latch.reason, latch.level, latch.detail) for latch in latches] == (
+        [(StopReason.UNKNOWN_ORDERS, ACCOUNT, "3 is more than 2")] if stopped else []
     )
 
 

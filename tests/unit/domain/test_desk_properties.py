@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agents.shard import DeskRow
+from agents.desks.shard import DeskRow
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.corporate_actions import Ratio, adjusted_quantity
 from panda_streams.domain.desk import Change, Desk

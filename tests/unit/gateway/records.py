@@ -91,11 +91,33 @@ def risk(**changes: Any) -> str:
         "validated": 30,
         "rejected": 10,
         "refusals": {"POSITION_LIMIT": 10},
-        "recent_refusals": [],
+        "recent_refusals": [
+            {
+                "signal_id": "s1",
+                "strategy_id": "M",
+                "instrument": INFY,
+                "codes": ["POSITION_LIMIT"],
+                "findings": ["POSITION_LIMIT 1057, limit 1000"],
+                "time": EVENT,
+            }
+        ],
+        "stops": [],
+        "day": {"date": "2021-06-16", "orders": 30, "equity": "1000024.90", "profit": "24.900000000000000001"},
         "time": EVENT,
         "at": NOW - 1000,
     }
     return text(fields, **changes)
+
+
+def stop(**changes: Any) -> dict[str, Any]:
+    fields = {
+        "reason": "DAILY_LOSS",
+        "mode": "HALTED",
+        "level": "account",
+        "detail": "600 is more than 500",
+        "since": EVENT,
+    }
+    return fields | changes
 
 
 def order(order_id: str, **changes: Any) -> str:

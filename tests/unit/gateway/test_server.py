@@ -3,20 +3,24 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from panda_streams.domain.signals import OrderType
+from panda_streams.domain.risk.limits import Limits, LimitSet
+from panda_streams.domain.signals import OrderType, Side
 from panda_streams.errors import ServerUnreachable
 from panda_streams.gateway.server import Gateway
 from panda_streams.gateway.state import Raw
 from panda_streams.gateway.views import State
 from panda_streams.identity import World
 from tests.unit.agents.execution_arm import Arm, a_validated, ticks_log
+from tests.unit.agents.risk_arm import RiskArm
+from tests.unit.builders import T0, a_fill
 from tests.unit.gateway import records
-from tests.unit.gateway.records import arm, book, order, raw
+from tests.unit.gateway.records import arm, book, order, raw, risk, stop
 
 API = [
     "/api/v1/namespaces",
@@ -24,6 +28,7 @@ API = [
     "/api/v1/portfolios/paper/summary",
     "/api/v1/portfolios/paper/M",
     "/api/v1/orders/paper",
+    "/api/v1/risk/paper",
     "/api/v1/strategies",
     "/api/v1/processes",
     "/api/v1/page",
@@ -141,11 +146,56 @@ def test_what_a_worker_writes_of_a_working_order_is_what_the_gateway_reads() -> 
     }
 
 
+def test_the_risk_page_of_an_account_has_its_mode_stops_day_and_refusals() -> None:
+    stopped = risk(mode="HALTED", mode_reason="DAILY_LOSS: 600 is more than 500", stops=[stop()])
+
+    _, answer = get("/api/v1/risk/paper", raw(arms={"paper": arm(risk=stopped)}))
+
+    assert (answer["mode"], answer["operators_mode"]) == ("HALTED", "ACTIVE")
+    assert answer["mode_reason"] == "DAILY_LOSS: 600 is more than 500"
+    (found,) = answer["stops"]
+    assert {name: found[name] for name in stop()} == stop()
+    assert "panda resume paper" in found["fix"]
+    assert answer["day"] == {
+        "date": "2021-06-16",
+        "orders": 30,
+        "equity": "1000024.90",
+        "profit": "24.900000000000000001",
+    }
+    assert (answer["currency"], answer["refusals"]) == ("INR", {"POSITION_LIMIT": 10})
+    assert answer["recent_refusals"][0]["findings"] == ["POSITION_LIMIT 1057, limit 1000"]
+
+
+def test_the_risk_page_of_a_broker_without_an_arm_says_why_there_is_nothing() -> None:
+    _, answer = get("/api/v1/risk/zerodha", raw())
+
+    assert (answer["mode"], answer["stops"], answer["day"], answer["age_ms"]) == (None, [], None, None)
+    assert "no trader" in answer["reason"]
+
+
+def test_what_the_arm_writes_of_its_account_is_what_the_gateway_reads() -> None:
+    worker = RiskArm(limits=LimitSet(account=Limits(max_daily_loss=Decimal(500))))
+    worker.signal(0)
+    worker.filled(0, a_fill(Side.BUY, 10, "1000", order_id=worker.validated()[0].tickets[0].order_id))
+    worker.prices(1, "940", time=T0 + 1000)
+    worker.signal(1, time=T0 + 3000)
+    written = worker.context.mirror.values["paper:risk"].decode()
+
+    _, answer = get("/api/v1/risk/paper", raw(arms={"paper": arm(risk=written)}))
+
+    said = json.loads(written)
+    assert [found["reason"] for found in said["stops"]] == ["DAILY_LOSS"]
+    for name in ("mode", "mode_reason", "day", "signals", "validated", "rejected", "refusals", "recent_refusals"):
+        assert answer[name] == said[name], name
+    assert [{name: found[name] for name in said["stops"][0]} for found in answer["stops"]] == said["stops"]
+
+
 @pytest.mark.parametrize(
     ("path", "code", "names"),
     [
         ("/api/v1/portfolios/papr/summary", "NAMESPACE_UNKNOWN", ["paper", "zerodha"]),
         ("/api/v1/portfolios/papr", "NAMESPACE_UNKNOWN", ["paper", "zerodha"]),
+        ("/api/v1/risk/papr", "NAMESPACE_UNKNOWN", ["paper", "zerodha"]),
         ("/api/v1/orders/papr", "NAMESPACE_UNKNOWN", ["paper", "zerodha"]),
         ("/api/v1/portfolios/papr/M", "NAMESPACE_UNKNOWN", ["paper", "zerodha"]),
         ("/api/v1/portfolios/paper/X", "STRATEGY_UNKNOWN", ["M", "R"]),

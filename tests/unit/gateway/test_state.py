@@ -7,7 +7,7 @@ import pytest
 from panda_streams.gateway.state import Raw
 from panda_streams.gateway.views import ArmState, State
 from tests.unit.gateway import records
-from tests.unit.gateway.records import EVENT, INFY, NOW, arm, book, health, position, processes, raw, risk
+from tests.unit.gateway.records import EVENT, INFY, NOW, arm, book, health, position, processes, raw, risk, stop
 
 
 def of_paper(found: State) -> tuple[bool, bool]:
@@ -197,3 +197,55 @@ def test_a_book_shows_its_gains_and_bookings_and_a_position_its_lots() -> None:
     assert (only.bookings, only.bookings_waiting) == (2, 1)
     assert only.gains["2025-26"]["SHORT"].profit == Decimal("10.10")
     assert (only.positions[0].product, only.positions[0].lots, only.positions[0].oldest_lot) == ("CNC", 3, "2026-01-05")
+
+
+def test_the_mode_in_force_and_what_operators_have_set_are_told_apart() -> None:
+    stopped = risk(mode="HALTED", stops=[stop()])
+    reducing = processes(**{"paper:health:0": health("arm", "paper", mode="REDUCING")})
+
+    view = records.state(raw(arms={"paper": arm(risk=stopped)}, health=reducing)).namespace("paper")
+
+    assert view is not None
+    assert (view.mode, view.operators_mode) == ("HALTED", "REDUCING")
+
+
+def test_an_arm_that_has_said_nothing_of_its_account_has_the_mode_of_its_health() -> None:
+    halted = processes(**{"paper:health:0": health("arm", "paper", mode="HALTED_HARD")})
+
+    view = records.state(raw(arms={"paper": arm(risk=None)}, health=halted)).namespace("paper")
+
+    assert view is not None
+    assert (view.mode, view.stops, view.day) == ("HALTED_HARD", (), None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "level", "fix", "chosen"),
+    [
+        ("DAILY_LOSS", "account", "account/max_daily_loss", False),
+        ("DRAWDOWN", "strategy:M", "strategy:M/max_drawdown", False),
+        ("FEED_STALE", "account", "ticks", False),
+        ("FLATTENED", "account", "", True),
+        ("A_REASON_OF_A_NEWER_VERSION", "account", "", False),
+    ],
+)
+def test_a_stop_says_what_to_do_and_whether_an_operator_wanted_it(
+    reason: str, level: str, fix: str, chosen: bool
+) -> None:
+    found = records.state(raw(arms={"paper": arm(risk=risk(stops=[stop(reason=reason, level=level)]))}))
+
+    assert found.problems == ()
+    (only,) = found.namespaces[0].stops
+    assert "panda resume paper" in only.fix
+    assert fix in only.fix
+    assert only.chosen is chosen
+
+
+def test_what_an_older_arm_says_of_its_account_is_shown() -> None:
+    fields = {"mode": "ACTIVE", "signals": 4, "validated": 3, "rejected": 1, "time": None, "at": NOW}
+    old = {"signal_id": "s", "strategy_id": "M", "instrument": INFY, "codes": ["ARM_HALTED"], "time": EVENT}
+
+    found = records.state(raw(arms={"paper": arm(risk=records.text(fields, recent_refusals=[old]))}))
+
+    view = found.namespaces[0]
+    assert found.problems == ()
+    assert (view.signals, view.stops, view.day, view.recent_refusals[0].findings) == (4, (), None, ())

@@ -12,7 +12,7 @@ from panda_streams.cli.status import Report, examine
 from panda_streams.embedded.processes import ProcessRow, ProcessState
 from panda_streams.errors import ServerUnreachable
 from tests.unit.gateway import records
-from tests.unit.gateway.records import NOW, arm, health, processes, raw, risk
+from tests.unit.gateway.records import NOW, arm, health, processes, raw, risk, stop
 
 
 def row(name: str, pid: int | None, state: ProcessState = ProcessState.RUNNING, **changes: Any) -> ProcessRow:
@@ -67,7 +67,7 @@ def test_a_broker_without_an_arm_is_a_note_with_the_signals_waiting() -> None:
 
 def test_a_halted_arm_is_well_and_is_shown() -> None:
     halted = raw(
-        arms={"paper": arm(risk=risk(mode="HALTED", mode_reason="by hand"))},
+        arms={"paper": arm(risk=risk(mode="HALTED", mode_reason="by hand (me)"))},
         health=processes(**{"paper:health:0": health("arm", "paper", mode="HALTED")}),
     )
 
@@ -75,6 +75,49 @@ def test_a_halted_arm_is_well_and_is_shown() -> None:
 
     assert report.ok
     assert report.processes[4].mode == "HALTED"
+    held = next(note for note in report.notes if "HALTED" in note)
+    assert held == "arm paper is set to HALTED: by hand (me)"
+
+
+def of_paper(account: str, mode: str = "ACTIVE") -> Report:
+    """The report on a world whose paper arm is set to a mode and says this of its account."""
+    found = raw(
+        arms={"paper": arm(risk=account)}, health=processes(**{"paper:health:0": health("arm", "paper", mode=mode)})
+    )
+    return examine("sim", supervised(), records.state(found), NOW)
+
+
+def test_why_operators_have_halted_an_arm_is_a_note() -> None:
+    report = of_paper(risk(mode="HALTED_HARD", mode_reason="by hand (me)"), mode="HALTED_HARD")
+
+    assert "arm paper is set to HALTED_HARD: by hand (me)" in report.notes
+
+
+def test_an_arm_that_has_stopped_itself_is_a_problem_with_its_mode_and_remedy() -> None:
+    report = of_paper(risk(mode="HALTED", mode_reason="DAILY_LOSS: 600 is more than 500", stops=[stop()]))
+
+    assert report.processes[4].mode == "HALTED"
+    (problem,) = report.problems
+    assert problem.text == "arm paper is HALTED: DAILY_LOSS, 600 is more than 500"
+    assert "panda resume paper" in problem.fix
+    assert "account/max_daily_loss" in problem.fix
+    assert not any("set to" in note for note in report.notes)
+
+
+def test_a_strategy_that_the_arm_has_stopped_is_a_problem_and_the_arm_is_active() -> None:
+    report = of_paper(risk(stops=[stop(level="strategy:M", mode="REDUCING")]))
+
+    assert report.processes[4].mode == "ACTIVE"
+    assert texts(report) == ["strategy M of paper is REDUCING: DAILY_LOSS, 600 is more than 500"]
+
+
+def test_an_arm_that_an_operator_has_flattened_is_well_and_noted() -> None:
+    flat = stop(reason="FLATTENED", detail="going home (me)")
+
+    report = of_paper(risk(mode="HALTED", mode_reason="FLATTENED: going home (me)", stops=[flat]))
+
+    assert (report.ok, report.processes[4].mode) == (True, "HALTED")
+    assert "arm paper is HALTED: FLATTENED, going home (me); panda resume paper" in report.notes
 
 
 def test_a_finished_feed_is_well() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED, PartitionRecords
@@ -36,3 +38,14 @@ def test_only_records_of_listed_topics_are_unpacked_as_received(monkeypatch: pyt
 
     assert unpacked("listed") == [Received(1, None, b"v1"), Received(2, b"", b"v2")]
     assert [type(record) for record in unpacked("other")] == [ConsumerRecord, ConsumerRecord]
+
+
+def test_what_was_sought_counts_as_delivered_once_it_has_come() -> None:
+    place, consumer = TP("listed", 0), object.__new__(lists.ListConsumer)
+    consumer.app = SimpleNamespace(consumer_generation_id=1)
+    consumer._delivered, consumer._read_offset = {}, {place: 7}
+
+    before = consumer.fetched(place)
+    consumer._to_message(place, lists.RecordList([Received(7, None, b"v"), Received(8, None, b"v")]))
+
+    assert (before, consumer.fetched(place)) == (0, 9)

@@ -531,6 +531,45 @@ def test_a_worker_without_a_lease_does_not_even_say_again_what_it_said_last(work
     assert worker.events == []
 
 
+def test_what_is_in_hand_is_told_until_it_has_been_said(worker: Worker) -> None:
+    said: list[bool] = []
+
+    async def ask() -> None:
+        said.append(await worker.loop.carried_out(0.05))
+
+    async def wait_for_the_lease() -> None:
+        asked = worker.lease.asked
+        await worker.until(lambda: worker.lease.asked >= asked + 3, "the lease is asked for, again and again")
+
+    worker.run(
+        lambda: worker.handled(0),
+        ask,
+        lambda: setattr(worker.lease, "good", False),
+        lambda: worker.deliver(words("x")),
+        wait_for_the_lease,
+        ask,
+        lambda: setattr(worker.lease, "good", True),
+        ask,
+        lambda: said.append(worker.kafka.values(OUT) == ["1@0"]),
+    )
+
+    assert said == [True, False, True, True]
+
+
+def test_what_was_said_last_is_in_hand_until_it_is_said_again(worker: Worker) -> None:
+    worker.run(lambda: worker.deliver(words("x")), lambda: worker.handled(1))
+    worker.make()
+    worker.lease.good = False
+    said: list[bool] = []
+
+    async def ask() -> None:
+        said.append(await worker.loop.carried_out(0.05))
+
+    worker.run(ask, lambda: setattr(worker.lease, "good", True), ask)
+
+    assert said == [False, True]
+
+
 def test_what_the_loop_sends_with_is_connected_before_anything_is_delivered(worker: Worker) -> None:
     async def live() -> None:
         await worker.loop.start()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agents.shard import Seen
+from agents.desks.shard import Seen
 from panda_streams.codec import decode_market
 from panda_streams.domain.desk import Change, Desk
 from panda_streams.errors import BadEvent

@@ -74,6 +74,5 @@ class LimitsNow:
 
 
 def _stops(limits: TotalLimits) -> bool:
-    return any(
-        limit is not None for limit in (limits.max_daily_loss, limits.max_drawdown, limits.max_rejections_per_day)
-    )
+    watched = (limits.max_daily_loss, limits.max_drawdown, limits.max_rejections_per_day, limits.max_unknown_orders)
+    return any(limit is not None for limit in watched)

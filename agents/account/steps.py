@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 
-from agents.bookkeeping import end_day
+from agents.account.bookkeeping import end_day
 from agents.reading import risk_writer
 from panda_streams.brokers.port import Trader
 from panda_streams.domain.bookings import Booking
@@ -17,7 +17,7 @@ from panda_streams.domain.orders import OrderState, Role, Ticket, order_id
 from panda_streams.domain.risk.account import Reservation, carried, largest_order, order_changed, reserve
 from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, levels_of
 from panda_streams.domain.risk.modes import Latch, StopReason
-from panda_streams.domain.risk.rules import Allowance, Verdict, judge
+from panda_streams.domain.risk.rules import Allowance, Finding, Verdict, judge
 from panda_streams.domain.risk.watch import allowed, breaches, counted, rolled
 from panda_streams.domain.signals import Signal
 from panda_streams.events import DayEnd, OrderUpdate, Prices, Rejected, Silence, Validated
@@ -26,7 +26,9 @@ from tables.risk import Refusal, RiskRow
 __all__ = ["step_day_end", "step_moment", "step_prices", "step_signal", "step_silence", "step_update", "tickets"]
 
 _RECENT = 20
-"""Refusals that the row keeps for people to read."""
+"""Refusals that the row keeps for people to read: some hundred bytes each, for the row is written at every event."""
+_FINDINGS, _FINDING_LENGTH = 4, 80
+"""Of each of them: findings, and their characters. `<ns>.signals.rejected` has all."""
 
 
 def step_moment(
@@ -40,7 +42,7 @@ def step_moment(
     latches: list[Latch] = []
     day, moment = row.day, max(row.moment, time)
     if time > row.moment:
-        day, found = breaches(day, row.account, totals, capitals, row.moment)
+        day, found = breaches(day, row.account, totals, capitals, row.moment, len(row.unknown))
         known = {(latch.reason, latch.level) for latch in row.latches}
         latches = [latch for latch in found if (latch.reason, latch.level) not in known]
     day = rolled(day, row.account, on)
@@ -71,7 +73,8 @@ def step_signal(
     }
     if not verdict.passed or instrument is None:
         codes = tuple(rule.value for rule in verdict.refusals)
-        return row.model_copy(update={**counts, **_refused(row, signal, codes)}), Rejected(codes=codes, **produced)
+        refused = _refused(row, signal, codes, verdict.findings)
+        return row.model_copy(update={**counts, **refused}), Rejected(codes=codes, **produced)
     made = tickets(signal, namespace, verdict, allowance, instrument)
     reservations = {
         ticket.order_id: Reservation(
@@ -114,7 +117,7 @@ def tickets(
     return tuple(made)
 
 
-def _refused(row: RiskRow, signal: Signal, codes: tuple[str, ...]) -> dict[str, object]:
+def _refused(row: RiskRow, signal: Signal, codes: tuple[str, ...], findings: tuple[Finding, ...]) -> dict[str, object]:
     refusals = dict(row.refusals)
     for code in codes:
         refusals[code] = refusals.get(code, 0) + 1
@@ -123,9 +126,15 @@ def _refused(row: RiskRow, signal: Signal, codes: tuple[str, ...]) -> dict[str, 
         strategy_id=signal.strategy_id,
         instrument=signal.instrument,
         codes=codes,
+        findings=tuple(_short(finding) for finding in findings if not finding.passed)[:_FINDINGS],
         time=signal.cause.time,
     )
     return {"rejected": row.rejected + 1, "refusals": refusals, "recent": (refusal, *row.recent)[:_RECENT]}
+
+
+def _short(finding: Finding) -> str:
+    text = f"{finding.rule} {finding.seen}".rstrip()
+    return text if len(text) <= _FINDING_LENGTH else f"{text[: _FINDING_LENGTH - 1]}…"
 
 
 def step_update(row: RiskRow, update: OrderUpdate, trader: Trader, instrument: Instrument | None) -> RiskRow:
@@ -139,10 +148,19 @@ def step_update(row: RiskRow, update: OrderUpdate, trader: Trader, instrument: I
         tally = trader.counted(account.tallies.get(day, Tally()), update.fill, instrument)
         account = account.model_copy(update={"tallies": {**account.tallies, day: tally}})
     changed = {"account": account, "time": max(row.time, update.time), "version": row.version + 1}
+    if (update.state is OrderState.UNKNOWN) != (update.order_id in row.unknown):
+        changed["unknown"] = _unknown(row.unknown, update)
     if update.state is OrderState.REJECTED:
         refused = counted(row.day.rejections, levels_of(update.strategy_id, update.instrument))
         changed["day"] = row.day.model_copy(update={"rejections": refused})
     return row.model_copy(update=changed)
+
+
+def _unknown(orders: tuple[str, ...], update: OrderUpdate) -> tuple[str, ...]:
+    """The unknown orders after one has become unknown, or is known again."""
+    if update.state is OrderState.UNKNOWN:
+        return *orders, update.order_id
+    return tuple(order for order in orders if order != update.order_id)
 
 
 def step_prices(row: RiskRow, prices: Prices) -> RiskRow:

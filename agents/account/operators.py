@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from agents.bookkeeping import Done, carry_out
+from agents.account.bookkeeping import Done, carry_out
+from agents.account.said import Said
 from agents.context import Context
-from agents.risk_said import Said
 from panda_streams.domain.instruments import InstrumentKind
 from panda_streams.domain.risk.limits import ACCOUNT
 from panda_streams.domain.risk.modes import Latch, Mode, StopReason
+from panda_streams.domain.risk.watch import funded
 from panda_streams.domain.shards import ShardMap
 from panda_streams.events import Action, ActionKind
 from tables.risk import RiskRow
@@ -106,4 +107,7 @@ def _keep_books(row: RiskRow, action: Action, context: Context, shards: ShardMap
     if done.bookings and action.instrument is not None and action.ratio is not None:
         said.adjusted(action.instrument, action.ratio, shards.shards(action.instrument)[0], row.time)
     said.completed(action.action_id, row.time, done.detail, done=done.done)
-    return row.model_copy(update={"account": done.account})
+    day = row.day
+    for booking in done.bookings:
+        day = funded(day, booking, row.account.book(booking.strategy_id, capital), capital)
+    return row.model_copy(update={"account": done.account, "day": day})
