@@ -17,7 +17,7 @@ _SHARES = 9
 """Three with last prices alone, three with best prices, three with order books; each three have all queue models."""
 _ORDERS = 1_112
 """On each share: 10,000 on all of them."""
-_SINCE = "14:30"
+_SINCE = "14:00"
 """The end of the day squares off and closes, and an order that has less time left is told sooner."""
 
 
