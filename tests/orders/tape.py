@@ -49,10 +49,10 @@ class Tape:
         self.traded.append(traded)
 
 
-def read_tapes(path: Path, most: int) -> list[Tape]:
-    """The first `most` shares that the session's recording names, with all their ticks."""
+def read_tapes(path: Path, most: int, since: str = "") -> list[Tape]:
+    """The first `most` shares that the session's recording names, with their ticks from `since` on, as "13:00"."""
     tapes: dict[str, Tape] = {}
-    for symbol, time, price, volume in _rows(path):
+    for symbol, time, price, volume in _rows(path, since):
         tape = tapes.get(symbol)
         if tape is None:
             if len(tapes) == most:
@@ -63,7 +63,7 @@ def read_tapes(path: Path, most: int) -> list[Tape]:
     return list(tapes.values())
 
 
-def _rows(path: Path) -> Iterator[tuple[str, int, int, int]]:
+def _rows(path: Path, since: str) -> Iterator[tuple[str, int, int, int]]:
     times: dict[str, int] = {}
     with gzip.open(path, "rt") as lines:
         rows = csv.reader(lines)
@@ -71,6 +71,8 @@ def _rows(path: Path) -> Iterator[tuple[str, int, int, int]]:
         for text, symbol, price, volume in rows:
             if symbol.startswith("NIFTY"):
                 continue  # an index, which nobody trades
+            if text[11:16] < since:
+                continue
             time = times.get(text)
             if time is None:
                 time = times[text] = round(datetime.fromisoformat(text).timestamp() * 1000)

@@ -235,4 +235,4 @@ class DeskMachine(RuleBasedStateMachine):
 
 
 TestDeskMachine = DeskMachine.TestCase
-TestDeskMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestDeskMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -166,4 +166,4 @@ class OrderMachine(RuleBasedStateMachine):
 
 
 TestOrderMachine = OrderMachine.TestCase
-TestOrderMachine.settings = settings(stateful_step_count=30, deadline=None)
+TestOrderMachine.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)

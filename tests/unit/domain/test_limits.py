@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -54,6 +54,8 @@ sets = st.builds(
     strategies=st.dictionaries(st.sampled_from(["A", "B"]), limits_without(_ACCOUNTS)),
     instruments=st.dictionaries(st.sampled_from([INFY, "NSE:M&M"]), limits_without(_NO_INSTRUMENTS)),
 )
+_fewer = settings(max_examples=50)
+"""Each example draws a hundred limits."""
 overrides = st.one_of(
     [
         st.tuples(st.just(f"{level}/{name}"), st.none() | values(name))
@@ -75,6 +77,7 @@ def looser(field: str, one: object, other: object) -> bool:
     return one > other
 
 
+@_fewer
 @given(sets)
 def test_no_level_is_tighter_than_what_judges_an_order(limits):
     order = limits.resolve("A", INFY).order
@@ -85,6 +88,7 @@ def test_no_level_is_tighter_than_what_judges_an_order(limits):
             assert asked is None or not looser(field, found, asked)
 
 
+@_fewer
 @given(sets)
 def test_what_judges_an_order_is_what_its_level_says(limits):
     resolved = limits.resolve("A", INFY)
@@ -96,6 +100,7 @@ def test_what_judges_an_order_is_what_its_level_says(limits):
         assert source is None or getattr(limits.of(source), field) == value
 
 
+@_fewer
 @given(sets, sets)
 def test_tightening_loosens_no_limit_of_either_set(one, other):
     both = one.tightened(other)
@@ -107,12 +112,14 @@ def test_tightening_loosens_no_limit_of_either_set(one, other):
                 assert asked is None or not looser(field, found, asked)
 
 
+@_fewer
 @given(sets)
 def test_tightening_by_itself_or_by_nothing_changes_nothing(limits):
     assert limits.tightened(limits) == limits
     assert limits.tightened(LimitSet()) == limits
 
 
+@_fewer
 @given(sets, overrides)
 def test_an_override_is_in_force_at_its_level_and_changes_nothing_else(limits, override):
     key, value = override
@@ -125,6 +132,7 @@ def test_an_override_is_in_force_at_its_level_and_changes_nothing_else(limits, o
     assert others == {name: found for name, found in limits.by_level().items() if name != level}
 
 
+@_fewer
 @given(sets)
 def test_limits_survive_being_written_as_overrides(limits):
     texts = {

@@ -17,11 +17,13 @@ _SHARES = 9
 """Three with last prices alone, three with best prices, three with order books; each three have all queue models."""
 _ORDERS = 1_112
 """On each share: 10,000 on all of them."""
+_SINCE = "14:00"
+"""The end of the day squares off and closes, and an order that has less time left is told sooner."""
 
 
 @pytest.fixture(scope="module")
 def tapes(shared_data: Path) -> list[Tape]:
-    return read_tapes(shared_data / SESSION, _SHARES)
+    return read_tapes(shared_data / SESSION, _SHARES, _SINCE)
 
 
 @pytest.mark.parametrize("number", range(_SHARES))

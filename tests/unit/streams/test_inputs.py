@@ -573,7 +573,7 @@ def stored(inputs: Inputs) -> Cursors:
     }
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(said=writers(), delay=st.integers(0, 4), hold=st.sampled_from([2, 3, 4096]), data=st.data())
 def test_no_split_no_restart_and_no_bound_changes_the_order_that_comes_out(
     said: dict[str, list[Said]], delay: int, hold: int, data: Any
