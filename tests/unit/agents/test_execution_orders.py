@@ -12,13 +12,13 @@ import orjson
 import pytest
 
 from panda_streams.codec import encode, encode_beat
-from panda_streams.topics import level_key
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import OrderState, Product, Reason, Role
 from panda_streams.domain.signals import Intent, OrderType, Side
 from panda_streams.domain.ticks import Tick
 from panda_streams.events import Adjusted, Beat, Level, OrderUpdate, Phase, Validated
+from panda_streams.topics import level_key
 from tests.unit.agents.execution_arm import SECOND, Arm, a_validated, beat, log_of, played, ticks_log
 from tests.unit.agents.fakes import TICKS, TRADER
 from tests.unit.bench import DLQ, Killed
