@@ -115,7 +115,7 @@ def test_flattening_leaves_nothing_and_halts_though_the_arm_is_killed_in_the_mid
     assert "all positions are closed; halted" in flattening.output()
     place = arm.log.end("paper.signals.rejected")
     assert (arm.positions(), arm.working()) == ({}, {})
-    (action,) = [event for event in arm.audit("action") if event["what"] == "FLATTEN"]
+    action = [event for event in arm.audit("action") if event["what"] == "FLATTEN"][-1]
     (completed,) = [event for event in arm.audit("completed") if event["action_id"] == action["action_id"]]
     assert completed["done"]
     assert why(arm.await_refusals(place, "ARM_HALTED")[0]).startswith("FLATTENED: out of here")
