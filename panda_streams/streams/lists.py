@@ -200,6 +200,11 @@ class ListConsumer(driver.Consumer):
         self._held.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
+    async def _seek(self, partition: TP, offset: int) -> None:
+        # Faust seeks from the main thread, in the middle of what the consumer's own thread does with the same records:
+        # now and then that ends the worker with a KeyError.
+        await self._thread.call_thread(self._thread.seek, partition, offset)
+
     async def perform_seek(self) -> None:
         """Go to the committed offsets, and from there to where the rows stand.
 

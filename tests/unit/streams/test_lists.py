@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -49,3 +51,27 @@ def test_what_was_sought_counts_as_delivered_once_it_has_come() -> None:
     consumer._to_message(place, lists.RecordList([Received(7, None, b"v"), Received(8, None, b"v")]))
 
     assert (before, consumer.fetched(place)) == (0, 9)
+
+
+async def _sought() -> list[tuple[str, TP, int]]:
+    calls: list[tuple[str, TP, int]] = []
+
+    class Thread:
+        def seek(self, place: TP, offset: int) -> None:
+            calls.append(("in the thread" if inside else "beside it", place, offset))
+
+        async def call_thread(self, function: Callable[[TP, int], None], place: TP, offset: int) -> None:
+            nonlocal inside
+            inside = True
+            function(place, offset)
+            inside = False
+
+    inside = False
+    consumer = object.__new__(lists.ListConsumer)
+    consumer._thread = Thread()
+    await consumer._seek(TP("listed", 0), 7)
+    return calls
+
+
+def test_a_seek_is_done_in_the_thread_that_holds_the_fetched_records() -> None:
+    assert asyncio.run(_sought()) == [("in the thread", TP("listed", 0), 7)]
