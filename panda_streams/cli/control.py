@@ -25,6 +25,8 @@ from strategies.config import load_strategies
 __all__ = ["flatten", "halt", "reduce", "resume", "strategy"]
 
 _CONFIRM_S = 10.0
+_ANSWER_S = 25.0
+"""The account may have no worker for the group's session, 10 s, after one of several has stopped."""
 _FRESH_MS = 5_000
 
 
@@ -91,11 +93,11 @@ def resume(namespace: str, reason: str) -> None:
     servers = find_servers(settings)
     for name in [broker.namespace for broker in registered_brokers().values() if broker.trader is not None]:
         if namespace in (name, ALL):
-            within = _CONFIRM_S if name in running else 0.0
+            within = _ANSWER_S if name in running else 0.0
             completed = have_done(settings, servers, name, ActionKind.RESUME, within, reason=reason)
             if completed is None and name in running:
                 raise PandaError(
-                    f"written, but {name} has not answered within {_CONFIRM_S:g} s",
+                    f"written, but {name} has not answered within {_ANSWER_S:g} s",
                     fix="do not repeat it: it is done, once, when the arm runs; look at `panda status`",
                 )
             if completed is not None and not completed.done:
