@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from decimal import Decimal
 from typing import Any
 
-import orjson
-
 from agents.account.limits import LimitsNow
 from agents.context import Context
+from agents.desks.books import Books
 from agents.desks.dead_letters import read_lost_verdict
 from agents.desks.lookback import Late, LookBack, decoded
+from agents.desks.mirrored import mirror_orders
+from agents.desks.said import Said
 from agents.desks.shard import DeskRow, Seen, Shard
-from agents.reading import execution_writer, read_ticks, read_validated
+from agents.reading import read_ticks, read_validated
 from panda_streams.brokers.port import Trader
-from panda_streams.codec import decode_depth, encode
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.corporate_actions import adjusted_price
 from panda_streams.domain.desk import Change, Desk
@@ -31,26 +30,16 @@ from panda_streams.domain.protection import Protection
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.settlement_price import settlement_price
 from panda_streams.domain.signals import Intent, Signal
-from panda_streams.domain.ticks import Depth, Place, price_of, traded_since
-from panda_streams.errors import BadEvent
+from panda_streams.domain.ticks import Place, price_of, traded_since
 from panda_streams.events import (
     Adjusted,
     Beat,
-    DayEnd,
-    Filled,
     Flatten,
-    Mark,
-    OrderUpdate,
-    Prices,
-    Silence,
-    StageBeat,
     TickBatch,
     Validated,
 )
-from panda_streams.keys import Keys
 from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item, Received, Wanted
-from panda_streams.streams.sender import partition_of
 from tables import read_row
 from tables.execution import ExecutionRow, ShardRow, shard_key
 
@@ -83,16 +72,12 @@ class ExecutionAgent(Agent):
         self._trader = trader
         self._limits = LimitsNow()
         self._ticks = context.topics.ticks
-        self._updates = context.topic("orders.updates")
-        self._filled = context.topic("orders.filled")
-        self._marks = context.topic("marks")
+        self._said = Said(context)
         self._protections = {
             strategy_id: config.accounts[context.namespace].protection
             for strategy_id, config in context.strategies.items()
             if context.namespace in config.accounts and config.accounts[context.namespace].protection != Protection()
         }
-        self._account = context.namespace.encode()
-        self._home = partition_of(self._account, context.partitions)
         self.inputs = (read_ticks(self._ticks), read_validated(context.topic("signals.validated")))
 
     def open(self, part: Part) -> None:
@@ -153,7 +138,7 @@ class ExecutionAgent(Agent):
         seen, outputs, moved = shard.seen, list[Output](), False
         if not seen and not shard.working and not shard.held:
             return []
-        books = _Books(batch)
+        books = Books(batch)
         for tick in batch.ticks:
             name = tick.instrument
             before = seen.get(name)
@@ -200,7 +185,7 @@ class ExecutionAgent(Agent):
 
     def _prices(self, part: Part, time: int) -> list[Output]:
         """Tell risk the prices of what is held, as far as they have changed: what it computes losses with."""
-        shard, context = self._shard(part), self._context
+        shard = self._shard(part)
         now = {name: shard.seen[name].price for name in shard.held}
         moved = {name: units for name, units in now.items() if shard.told.get(name) != units}
         if now.keys() != shard.told.keys() or moved:
@@ -208,16 +193,7 @@ class ExecutionAgent(Agent):
             part.rows.put(shard_key(part.partition), shard)
         if not moved:
             return []
-        prices = Prices(
-            world=context.world,
-            namespace=context.namespace,
-            time=time,
-            prices={name: price_of(units, context.instruments[name].decimals) for name, units in moved.items()},
-            producer=execution_writer(part.partition),
-            sequence=shard.sequence,
-        )
-        shard.sequence += 1
-        return [Output(self._updates, self._account, encode(prices), self._home)]
+        return [self._said.prices(part.partition, shard, moved, time)]
 
     def _listen(self, part: Part, time: int) -> list[Output]:
         """Tell risk that no tick has come for too long while the market trades, and that they come again."""
@@ -230,17 +206,7 @@ class ExecutionAgent(Agent):
             return []
         shard.silent = silent
         part.rows.put(shard_key(part.partition), shard)
-        silence = Silence(
-            world=context.world,
-            namespace=context.namespace,
-            silent=silent,
-            since=last,
-            time=time,
-            producer=execution_writer(part.partition),
-            sequence=shard.sequence,
-        )
-        shard.sequence += 1
-        return [Output(self._updates, self._account, encode(silence), self._home)]
+        return [self._said.silence(part.partition, shard, last, time, silent=silent)]
 
     def _flatten(self, part: Part, command: Flatten) -> list[Output]:
         """End all orders and close all positions of the shard, at the place that it has come to."""
@@ -267,7 +233,7 @@ class ExecutionAgent(Agent):
             if expiry is not None and expiry <= today:
                 outputs += self._settle(part, shard, name, place, beat.time)
         shard.day_ended = today.isoformat()
-        outputs.append(self._day_end(part.partition, shard, today, beat.time))
+        outputs.append(self._said.day_end(part.partition, shard, today, beat.time))
         part.rows.put(shard_key(part.partition), shard)
         return outputs
 
@@ -279,19 +245,6 @@ class ExecutionAgent(Agent):
         last = price_of(shard.seen[name].price, contract.decimals)
         at = price_of(spot.price, underlying.decimals) if spot is not None and underlying is not None else None
         return self._say(part, name, row, row.desk.settle(settlement_price(contract, at, last), place, time))
-
-    def _day_end(self, number: int, shard: Shard, today: date, time: int) -> Output:
-        context = self._context
-        end = DayEnd(
-            world=context.world,
-            namespace=context.namespace,
-            date=today,
-            time=time,
-            producer=execution_writer(number),
-            sequence=shard.sequence,
-        )
-        shard.sequence += 1
-        return Output(self._updates, self._account, encode(end), self._home)
 
     # Verdicts
 
@@ -410,13 +363,9 @@ class ExecutionAgent(Agent):
     def _end(self, part: Part, orders: Iterable[Order], event: OrderEvent, reason: Reason) -> list[Output]:
         """End orders that no desk has taken."""
         shard = self._shard(part)
-        outputs: list[Output] = []
-        for order in orders:
-            change = Change(advance(order, event), order.live_at, reason=reason)
-            outputs += self._outputs(part.partition, change, shard.sequence)
-            shard.sequence += 1
+        changes = [Change(advance(order, event), order.live_at, reason=reason) for order in orders]
         part.rows.put(shard_key(part.partition), shard)
-        return outputs
+        return self._said.changes(part.partition, shard, changes)
 
     def stray(self, part: Part, topic: str, record: Received) -> list[Output]:
         """End the orders of a verdict that cannot be processed, so that risk releases what it holds back for them."""
@@ -445,7 +394,7 @@ class ExecutionAgent(Agent):
             if market.end:
                 late.changes += late.desk.expire(offset, market.time, Reason.END_OF_DATA)
             return
-        books = _Books(market)
+        books = Books(market)
         for tick in market.ticks:
             if tick.instrument == late.instrument:
                 shares = traded_since(late.seen.volume if late.seen is not None else None, tick.volume)
@@ -457,10 +406,7 @@ class ExecutionAgent(Agent):
     def _say(self, part: Part, name: str, row: DeskRow, changes: list[Change]) -> list[Output]:
         """Put the rows that changed, and say each change under the shard's next number."""
         shard = self._shard(part)
-        outputs: list[Output] = []
-        for change in changes:
-            outputs += self._outputs(part.partition, change, shard.sequence)
-            shard.sequence += 1
+        outputs = self._said.changes(part.partition, shard, changes)
         row.take(changes)
         row.desk.changed = False
         part.rows.put(name, row)
@@ -468,46 +414,9 @@ class ExecutionAgent(Agent):
         part.rows.put(shard_key(part.partition), shard)
         return outputs
 
-    def _outputs(self, shard: int, change: Change, sequence: int) -> Iterator[Output]:
-        context, order, writer = self._context, change.order, execution_writer(shard)
-        update = OrderUpdate(
-            world=context.world,
-            namespace=context.namespace,
-            order_id=order.order_id,
-            signal_id=order.signal_id,
-            parent=order.parent,
-            strategy_id=order.strategy_id,
-            instrument=order.instrument,
-            side=order.side,
-            role=order.role,
-            product=order.product,
-            order_type=order.order_type,
-            quantity=order.quantity,
-            filled=order.filled,
-            price=order.price,
-            trigger=order.trigger,
-            state=order.state,
-            reason=change.reason,
-            time=change.time,
-            fill=change.fill,
-            producer=writer,
-            sequence=sequence,
-        )
-        yield Output(self._updates, self._account, encode(update), self._home)
-        if change.fill is not None:
-            filled = Filled(
-                world=context.world,
-                namespace=context.namespace,
-                fill=change.fill,
-                producer=writer,
-                sequence=sequence,
-            )
-            yield Output(self._filled, order.strategy_id.encode(), encode(filled))
-
     def beat(self, part: Part, reached: int, now: float) -> list[Output]:
         """The shard's beat, and the last prices of what is held: once a second, and at the end of the data."""
-        beat = StageBeat(world=self._context.world, producer=execution_writer(part.partition), time=reached)
-        outputs = [Output(self._updates, self._account, encode(beat), self._home)]
+        outputs = [self._said.beat(part.partition, reached)]
         shard, memory = part.rows.get(shard_key(part.partition)), part.memory
         if shard is None or not shard.held or (now - memory.marked_at < _MARK_INTERVAL_S and shard.ended is None):
             return outputs
@@ -516,22 +425,11 @@ class ExecutionAgent(Agent):
 
     def _marked(self, part: Part, shard: Shard, time: int) -> Iterator[Output]:
         """A mark for each strategy that holds a position on the shard."""
-        context = self._context
         prices: dict[str, dict[str, int]] = {}
         for instrument in shard.held:
             for strategy_id in self._row(part, instrument).desk.positions:
                 prices.setdefault(strategy_id, {})[instrument] = shard.seen[instrument].price
-        for strategy_id, found in prices.items():
-            mark = Mark(
-                world=context.world,
-                namespace=context.namespace,
-                strategy_id=strategy_id,
-                shard=part.partition,
-                time=time,
-                prices={name: price_of(units, context.instruments[name].decimals) for name, units in found.items()},
-                producer=execution_writer(part.partition),
-            )
-            yield Output(self._marks, strategy_id.encode(), encode(mark))
+        return self._said.marks(part.partition, prices, time)
 
     # The mirror
 
@@ -539,7 +437,7 @@ class ExecutionAgent(Agent):
         version = self._shard(part).sequence
         for row in rows.values():
             if isinstance(row, DeskRow):
-                self._mirror(row.desk.orders.values(), row.ended, version)
+                mirror_orders(self._context, row.desk.orders.values(), row.ended, version)
                 row.forget()
 
     def mirror(self, rows: Iterable[tuple[bytes, bytes]]) -> Iterable[None]:
@@ -547,47 +445,5 @@ class ExecutionAgent(Agent):
         for key, value in rows:
             if not key.startswith(b"shard/"):
                 row = read_row(ExecutionRow, value)
-                self._mirror(row.orders, row.ended, 0)
+                mirror_orders(self._context, row.orders, row.ended, 0)
             yield
-
-    def _mirror(self, orders: Iterable[Order], ended: Iterable[str], version: int) -> None:
-        keys, mirror, at = Keys(self._context.namespace), self._context.mirror, self._context.now_ms()
-        for order in orders:
-            view = {
-                "order_id": order.order_id,
-                "strategy_id": order.strategy_id,
-                "instrument": order.instrument,
-                "side": order.side,
-                "role": order.role,
-                "product": order.product,
-                "order_type": order.order_type,
-                "quantity": order.quantity,
-                "filled": order.filled,
-                "state": order.state,
-                "price": None if order.price is None else f"{order.price:f}",
-                "trigger": None if order.trigger is None else f"{order.trigger:f}",
-                "time": order.cause.time,
-                "at": at,
-            }
-            mirror.put(keys.order(order.order_id), orjson.dumps(view), version=version)
-            mirror.add(keys.orders, order.order_id)
-        for order_id in ended:
-            mirror.remove(keys.order(order_id))
-            mirror.discard(keys.orders, order_id)
-
-
-class _Books:
-    """The order books of a batch, decoded once somebody asks."""
-
-    def __init__(self, batch: TickBatch) -> None:
-        self._batch = batch
-        self._books: dict[int, Depth] | None = None
-
-    def get(self, row: int) -> Depth | None:
-        if self._books is None:
-            try:
-                self._books = decode_depth(self._batch)
-            except BadEvent:
-                # Unusable order books: the batch is matched by its ticks alone, whenever an order meets it.
-                self._books = {}
-        return self._books.get(row)
