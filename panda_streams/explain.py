@@ -71,6 +71,7 @@ WORDS: dict[Reason, str] = {
     Reason.TAKE_PROFIT: "the price moved with the position by as much as its protection asks for",
     Reason.TIME_EXIT: "the position was held for as long as its protection allows",
     Reason.FLATTENED: "an operator ended all orders",
+    Reason.ARM_HALTED: "the arm was halted by the time that its verdict came",
     Reason.SQUARED_OFF: "its strategy's intraday position was squared off",
     Reason.DAY_ENDED: "no order may work any longer that day",
     Reason.TTL_ENDED: "the minutes that its strategy gave it were over",
