@@ -7,15 +7,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from holidays import financial_holidays
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from panda_streams.domain.calendar import Calendar, Hours, Market, SpecialSession
 from panda_streams.domain.values import Value
 from panda_streams.errors import BadInput
 from panda_streams.identity import World
-from panda_streams.yaml_texts import read_texts
+from panda_streams.yaml_texts import TextFile
 
 __all__ = ["CalendarFile", "calendar_of", "load_calendar"]
 
@@ -75,14 +74,4 @@ def _merge(*layers: dict[date, V | None]) -> dict[date, V]:
 
 
 def _read(path: Path) -> CalendarFile:
-    try:
-        return CalendarFile.model_validate(read_texts(path.read_bytes()))
-    except OSError as error:
-        raise BadInput(f"calendar file {path}: {error.strerror}", fix="set PANDA_CALENDAR to a file") from None
-    except yaml.YAMLError as error:
-        raise BadInput(f"calendar file {path} cannot be read as YAML: {error}", fix=_FIX) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the whole file"
-        wrong = first["msg"].removeprefix("Value error, ")
-        raise BadInput(f"calendar file {path}, entry {place}: {wrong}", fix=_FIX) from None
+    return TextFile(path, "calendar file", "PANDA_CALENDAR", _FIX).read(CalendarFile.model_validate)

@@ -7,14 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from panda_streams.brokers.port import Broker
 from panda_streams.domain.instruments import Instruments
 from panda_streams.domain.risk.limits import LimitSet, parse_override
-from panda_streams.errors import BadInput
-from panda_streams.yaml_texts import read_texts
+from panda_streams.yaml_texts import TextFile
 from strategies.config import StrategyConfig
 
 __all__ = ["check_override", "load_limits", "read_limits", "schema", "strategy_limits"]
@@ -42,18 +40,19 @@ def read_limits(
     """What the file of PANDA_LIMITS says alone, by namespace; raises BadInput as `load_limits` does."""
     if path is None:
         return {}
-    found = _parse(path)
+    file = TextFile(path, "limits file", "PANDA_LIMITS", _FIX)
+    found = file.read(_validated)
     known = [config.strategy_id for config in strategies]
     for namespace, limits in found.items():
         if namespace not in brokers:
-            raise _wrong(path, namespace, f"there is no broker {namespace}, only {', '.join(brokers)}")
+            raise file.wrong(namespace, f"there is no broker {namespace}, only {', '.join(brokers)}")
         for strategy_id in limits.strategies:
             if strategy_id not in known:
                 place = f"{namespace}.strategies.{strategy_id}"
-                raise _wrong(path, place, f"there is no strategy {strategy_id}, only {', '.join(known)}")
+                raise file.wrong(place, f"there is no strategy {strategy_id}, only {', '.join(known)}")
         for name in limits.instruments:
             if wrong := _not_tradable(name, instruments):
-                raise _wrong(path, f"{namespace}.instruments.{name}", wrong)
+                raise file.wrong(f"{namespace}.instruments.{name}", wrong)
     return found
 
 
@@ -91,24 +90,8 @@ def _not_tradable(name: str, instruments: Instruments) -> str:
     return "" if found.tradable else f"{name} is an index, which nobody trades"
 
 
-def _parse(path: Path) -> dict[str, LimitSet]:
-    try:
-        content = _filled(read_texts(path.read_bytes()))
-        return _FILE.validate_python({} if content is None else content)
-    except OSError as error:
-        raise BadInput(f"limits file {path}: {error.strerror}", fix="set PANDA_LIMITS to a file") from None
-    except yaml.YAMLError as error:
-        raise BadInput(f"limits file {path} cannot be read as YAML: {error}", fix=_FIX) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the whole file"
-        unknown = first["type"] == "extra_forbidden"
-        wrong = "there is no such entry" if unknown else first["msg"].removeprefix("Value error, ")
-        raise _wrong(path, place, wrong) from None
-
-
-def _wrong(path: Path, place: str, message: str) -> BadInput:
-    return BadInput(f"limits file {path}, entry {place}: {message}", fix=_FIX)
+def _validated(content: Any) -> dict[str, LimitSet]:
+    return _FILE.validate_python({} if content is None else _filled(content))
 
 
 def _filled(content: Any) -> Any:
