@@ -23,7 +23,7 @@ from panda_streams.brokers.port import Trader
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.corporate_actions import adjusted_price
 from panda_streams.domain.desk import Change, Desk
-from panda_streams.domain.exchange import accept
+from panda_streams.domain.exchange import accept, order_of
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.orders import Order, Reason
 from panda_streams.domain.protection import Protection
@@ -340,24 +340,7 @@ class ExecutionAgent(Agent):
 
     def _refused(self, part: Part, validated: Validated, event: OrderEvent, reason: Reason) -> list[Output]:
         """End the orders of a verdict before they could begin."""
-        signal = validated.signal
-        orders = [
-            Order(
-                order_id=ticket.order_id,
-                signal_id=signal.signal_id,
-                strategy_id=signal.strategy_id,
-                instrument=signal.instrument,
-                side=ticket.side,
-                role=ticket.role,
-                product=ticket.product,
-                quantity=ticket.quantity,
-                order_type=signal.terms.order_type,
-                validity=signal.terms.validity,
-                cause=signal.cause,
-                live_at=validated.time,
-            )
-            for ticket in validated.tickets
-        ]
+        orders = [order_of(validated.signal, ticket, validated.time) for ticket in validated.tickets]
         return self._end(part, orders, event, reason)
 
     def _end(self, part: Part, orders: Iterable[Order], event: OrderEvent, reason: Reason) -> list[Output]:

@@ -12,7 +12,7 @@ from panda_streams.domain.matching import Match, Sight, Trade
 from panda_streams.domain.orders import Order, Product, Role, Ticket
 from panda_streams.domain.signals import Signal
 
-__all__ = ["Exchange", "accept"]
+__all__ = ["Exchange", "accept", "order_of"]
 
 
 class Exchange(Protocol):
@@ -43,6 +43,18 @@ def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrume
         expires_at = session.square_off
     if terms.ttl_minutes is not None:
         expires_at = min(expires_at, live_at + 60_000 * terms.ttl_minutes)
+    placed = {
+        "price": terms.price,
+        "trigger": terms.trigger,
+        "expires_at": expires_at,
+        "target": terms.target if entering else None,
+        "stop": terms.stop if entering else None,
+    }
+    return order_of(signal, ticket, live_at).model_copy(update=placed)
+
+
+def order_of(signal: Signal, ticket: Ticket, live_at: int) -> Order:
+    """The order that a ticket of a validated signal is, before the market has any say in it: it has no prices."""
     return Order(
         order_id=ticket.order_id,
         signal_id=signal.signal_id,
@@ -52,13 +64,8 @@ def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrume
         role=ticket.role,
         product=ticket.product,
         quantity=ticket.quantity,
-        order_type=terms.order_type,
-        validity=terms.validity,
-        price=terms.price,
-        trigger=terms.trigger,
+        order_type=signal.terms.order_type,
+        validity=signal.terms.validity,
         cause=signal.cause,
         live_at=live_at,
-        expires_at=expires_at,
-        target=terms.target if entering else None,
-        stop=terms.stop if entering else None,
     )
