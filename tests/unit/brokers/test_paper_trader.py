@@ -8,39 +8,26 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
 
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
 from panda_streams.domain.charges import exercise_charges, fill_charges
 from panda_streams.domain.contract_note import Tally, add, add_exercise
-from panda_streams.domain.instruments import Instrument, InstrumentKind, Right
+from panda_streams.domain.instruments import Instrument, Right
 from panda_streams.domain.matching import PaperMarket, QueueModel, Sight, Trade
 from panda_streams.domain.orders import Fill, Product, Role
 from panda_streams.domain.signals import Side
 from panda_streams.settings import Settings
-from tests.unit.builders import T0, a_fill, a_tick
+from tests.unit.builders import INFY, T0, a_fill, a_tick
+from tests.unit.chains import a_future, an_option
 from tests.unit.domain.desks import CLOSE, SHARE, SQUARE_OFF, a_venue, an_order
 
 ON = date(2021, 6, 8)
+EXPIRY = date(2021, 6, 24)
 ZERO = Decimal(0)
-CALL = Instrument(
-    exchange="NFO",
-    symbol="INFY21JUN1400CE",
-    kind=InstrumentKind.OPTION,
-    underlying="NSE:INFY",
-    expiry=date(2021, 6, 24),
-    strike=Decimal(1400),
-    right=Right.CALL,
-)
-PUT = structs.replace(CALL, symbol="INFY21JUN1400PE", right=Right.PUT)
-FUTURE = Instrument(
-    exchange="NFO",
-    symbol="INFY21JUNFUT",
-    kind=InstrumentKind.FUTURE,
-    underlying="NSE:INFY",
-    expiry=date(2021, 6, 24),
-)
+CALL = an_option(EXPIRY, 1400, underlying=INFY)
+PUT = an_option(EXPIRY, 1400, Right.PUT, INFY)
+FUTURE = a_future(EXPIRY, INFY)
 TRADER = a_venue()
 
 

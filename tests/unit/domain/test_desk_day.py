@@ -12,25 +12,18 @@ from msgspec import structs
 from panda_streams.domain.calendar import Calendar, Hours, Market, SpecialSession
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.desk import Change, Desk
-from panda_streams.domain.instruments import Instrument, InstrumentKind, Right
+from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import OrderState, Product, Reason, Role
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Side
 from panda_streams.domain.ticks import Place
-from tests.unit.builders import T0, a_ref, a_tick
+from tests.unit.builders import INFY, T0, a_ref, a_tick
+from tests.unit.chains import an_option
 from tests.unit.domain.desks import CLOSE, DAY, HOUR, SHARE, SQUARE_OFF, Floor, a_venue, an_order, ends, fills
 
 BUY, SELL = Side.BUY, Side.SELL
 MINUTE = 60_000
-OPTION = Instrument(
-    exchange="NFO",
-    symbol="INFY21JUN1400CE",
-    kind=InstrumentKind.OPTION,
-    underlying="NSE:INFY",
-    expiry=date(2021, 6, 8),
-    strike=Decimal(1400),
-    right=Right.CALL,
-)
+OPTION = an_option(date(2021, 6, 8), 1400, underlying=INFY)
 
 
 def squared(changes: list[Change]) -> list[tuple[int, OrderState]]:
