@@ -23,7 +23,7 @@ __all__ = ["Clock", "Home", "Identity", "Ports", "Role", "World", "check_namespa
 
 _WORLD = re.compile(r"sim|live|replay:[a-z0-9][a-z0-9_-]{0,39}")
 _NAMESPACE = re.compile(r"[a-z][a-z0-9_]{1,15}")
-_RESERVED = frozenset({"brain", "control", "feed", "gateway", "market", "panda"})
+_RESERVED = frozenset({"brain", "control", "feed", "gateway", "kitesim", "market", "panda"})
 
 INSTANCES = 10
 """Instances of one role and namespace on one machine: each owns a web port of its role's ten."""
@@ -35,6 +35,7 @@ class Role(StrEnum):
     BRAIN = "brain"
     ARM = "arm"
     GATEWAY = "gateway"
+    KITESIM = "kitesim"
 
 
 class Clock(StrEnum):
@@ -121,6 +122,10 @@ class Ports:
     @property
     def redis(self) -> int:
         return self.base + 3
+
+    @property
+    def kitesim(self) -> int:
+        return self.base + 4
 
     def worker(self, slot: int, instance: int) -> int:
         """The web port of a worker: slot 0 is the brain, slots 1 and up are arms."""
@@ -236,6 +241,8 @@ class Identity:
         match self.role:
             case Role.GATEWAY:
                 return self.ports.gateway
+            case Role.KITESIM:
+                return self.ports.kitesim
             case Role.BRAIN:
                 return self.ports.worker(0, self.instance)
             case Role.ARM:

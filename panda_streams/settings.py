@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from panda_streams.domain.matching import QueueModel
 from panda_streams.errors import SettingsError
 from panda_streams.identity import Clock, Home, Ports
+from panda_streams.kite import KiteProfile
 
 __all__ = ["Settings", "load_settings"]
 
@@ -180,6 +181,59 @@ class Settings(BaseSettings):
         alias="PANDA_PAPER_QUEUE",
         description="When a resting paper limit order is filled: `through`, once the market trades beyond its price; "
         "`queue`, also once what the order book showed before it has traded; `touch`, once its price trades.",
+    )
+
+    kite_profile: KiteProfile = Field(
+        KiteProfile.SIMULATOR,
+        alias="PANDA_KITE_PROFILE",
+        description="Which Kite the arm of Zerodha talks to: `simulator`, the local `panda kitesim`; `sandbox`, "
+        "Zerodha's own; `production`, real money, in the world `live` alone.",
+    )
+    kite_api_key: str = Field(
+        "panda", alias="KITE_API_KEY", description="Key of the Kite Connect app; the simulator takes any."
+    )
+    kite_api_secret: SecretStr = Field(
+        SecretStr("panda-secret"),
+        alias="KITE_API_SECRET",
+        description="Secret of the Kite Connect app. Never logged; the access token is encrypted with it.",
+    )
+    kite_user_id: str = Field("", alias="KITE_USER_ID", description="User of the account, for the official sandbox.")
+    kite_record: bool = Field(
+        False,
+        alias="PANDA_KITE_RECORD",
+        description="Whether `panda feed kite` writes a recording of what it publishes. Kite's terms forbid permanent "
+        "copies without permission.",
+    )
+    kitesim_latency_ms: int = Field(
+        350,
+        alias="PANDA_KITESIM_LATENCY_MS",
+        ge=0,
+        description="Event time from an order's cause until the exchange of `panda kitesim` can fill it.",
+    )
+    kitesim_latency_spread_ms: int = Field(
+        150, alias="PANDA_KITESIM_LATENCY_SPREAD_MS", ge=0, description="Mean of a random delay beyond that."
+    )
+    kitesim_slippage: Decimal = Field(
+        Decimal("0.0002"),
+        alias="PANDA_KITESIM_SLIPPAGE",
+        ge=0,
+        lt=1,
+        description="Share of the last price that an order pays at kitesim where the tick has no bid and ask.",
+    )
+    kitesim_participation: Decimal = Field(
+        Decimal("0.2"),
+        alias="PANDA_KITESIM_PARTICIPATION",
+        gt=0,
+        le=1,
+        description="Share of what traded since the tick before that one order may take at kitesim; the rest waits.",
+    )
+    kitesim_cash: Decimal = Field(
+        Decimal("5000000"), alias="PANDA_KITESIM_CASH", ge=0, description="Money in the account at kitesim."
+    )
+    kitesim_faults: Path | None = Field(
+        None,
+        alias="PANDA_KITESIM_FAULTS",
+        description="YAML file of faults that `panda kitesim` injects. Unset: none.",
     )
 
     @property
