@@ -15,14 +15,14 @@ import orjson
 import uvloop
 
 from agents.context import Context
-from agents.execution import ExecutionAgent
 from agents.facts import arm_facts, brain_facts
+from agents.paper_execution import PaperExecution
 from agents.portfolio import PortfolioAgent
 from agents.risk import RiskAgent
 from agents.strategy import Brain
 from panda_streams.alerts import Origin, open_alerter
 from panda_streams.alerts.lookout import Lookout
-from panda_streams.brokers.port import Broker, Trader, find_broker, registered_brokers
+from panda_streams.brokers.port import Broker, ConnectedTrader, SimulatedTrader, find_broker, registered_brokers
 from panda_streams.calendar_files import calendar_of
 from panda_streams.codec import encode
 from panda_streams.domain.calendar import Calendar
@@ -129,7 +129,7 @@ def build_app(settings: Settings) -> PandaApp:
     return app
 
 
-def _trader(settings: Settings, calendar: Calendar) -> tuple[Trader, Broker]:
+def _trader(settings: Settings, calendar: Calendar) -> tuple[SimulatedTrader | ConnectedTrader, Broker]:
     broker = find_broker(settings.broker_namespace or "")
     if broker.trader is None:
         raise SettingsError(
@@ -140,14 +140,14 @@ def _trader(settings: Settings, calendar: Calendar) -> tuple[Trader, Broker]:
 
 
 def _arm(
-    app: PandaApp, context: Context, broker: Broker, trader: Trader, shards: ShardMap
+    app: PandaApp, context: Context, broker: Broker, trader: SimulatedTrader | ConnectedTrader, shards: ShardMap
 ) -> list[tuple[Agent, LogTable]]:
     risk = make_table(app, risk_table.NAME, "the account: what every limit depends on")
     execution = make_table(app, execution_table.NAME, "working orders, a row an instrument, and what a shard has said")
     portfolio = make_table(app, portfolio_table.NAME, "books, a row a strategy")
     return [
         (RiskAgent(context, broker, trader, shards), risk),
-        (ExecutionAgent(context, trader), execution),
+        (PaperExecution(context, trader), execution),
         (PortfolioAgent(context, broker), portfolio),
     ]
 
