@@ -28,7 +28,6 @@ from panda_streams.domain.exchange import accept, order_of
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.orders import Order, Reason
-from panda_streams.domain.positions import Position
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.settlement_price import settlement_price
@@ -89,7 +88,7 @@ class Execution(Agent, Generic[D]):
         if key.startswith("shard/"):
             return Shard.of(read_row(ShardRow, data))
         row = read_row(ExecutionRow, data)
-        return DeskRow(self._desk(key, row.orders, row.positions), row.ended)
+        return DeskRow(self._desk(key, row), row.ended)
 
     def dump(self, row: Shard | DeskRow[D]) -> bytes:
         return row.dump()
@@ -97,9 +96,7 @@ class Execution(Agent, Generic[D]):
     # What differs by who trades
 
     @abstractmethod
-    def _make_desk(
-        self, instrument: Instrument, orders: Iterable[Order], positions: Mapping[str, Position] | None
-    ) -> D:
+    def _make_desk(self, instrument: Instrument, row: ExecutionRow) -> D:
         """A desk of one instrument with what it was stored with."""
 
     @abstractmethod
@@ -110,13 +107,13 @@ class Execution(Agent, Generic[D]):
     def _change(self, part: Part, validated: Validated) -> list[Output]:
         """Modify or cancel working orders."""
 
-    def _desk(self, name: str, orders: Iterable[Order] = (), positions: Mapping[str, Position] | None = None) -> D:
+    def _desk(self, name: str, row: ExecutionRow) -> D:
         if name not in self._context.instruments:
             raise RuntimeError(
                 f"{name} has working orders or positions and is not in the list of instruments: put it back into the "
                 "files of PANDA_INSTRUMENTS and start again"
             )
-        return self._make_desk(self._context.instruments[name], orders, positions)
+        return self._make_desk(self._context.instruments[name], row)
 
     # Records
 
@@ -147,7 +144,7 @@ class Execution(Agent, Generic[D]):
         return shard
 
     def _row(self, part: Part, name: str) -> DeskRow[D]:
-        row: DeskRow[D] = part.rows.get(name) or DeskRow(self._desk(name))
+        row: DeskRow[D] = part.rows.get(name) or DeskRow(self._desk(name, ExecutionRow()))
         row.desk.frozen = self._context.levels.mode(self._context.namespace)[0] is Mode.HALTED_HARD
         return row
 

@@ -6,7 +6,6 @@ An order that comes after ticks which it should have met looks them up (on the w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agents.context import Context
@@ -18,14 +17,14 @@ from agents.execution import Memory as ShardMemory
 from panda_streams.brokers.port import SimulatedTrader
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.lifecycle import OrderEvent
-from panda_streams.domain.orders import Order, Reason
+from panda_streams.domain.orders import Reason
 from panda_streams.domain.paper_desk import PaperDesk
-from panda_streams.domain.positions import Position
 from panda_streams.domain.signals import Intent
 from panda_streams.domain.ticks import Place, traded_since
 from panda_streams.events import Beat, TickBatch, Validated
 from panda_streams.streams.agent import Output, Part
 from panda_streams.streams.inputs import Item, Received, Wanted
+from tables.execution import ExecutionRow
 
 __all__ = ["PaperExecution"]
 
@@ -48,10 +47,9 @@ class PaperExecution(Execution[PaperDesk]):
     def open(self, part: Part) -> None:
         part.memory = Memory(first=part.inputs.logs[self._ticks].handled)
 
-    def _make_desk(
-        self, instrument: Instrument, orders: Iterable[Order], positions: Mapping[str, Position] | None
-    ) -> PaperDesk:
-        return PaperDesk(self._context.namespace, instrument, self._market_of, orders, positions, self._protections)
+    def _make_desk(self, instrument: Instrument, row: ExecutionRow) -> PaperDesk:
+        namespace = self._context.namespace
+        return PaperDesk(namespace, instrument, self._market_of, row.orders, row.positions, self._protections)
 
     def _market(self, part: Part, event: TickBatch | Beat, offset: int) -> list[Output]:
         if not self._context.ordered:

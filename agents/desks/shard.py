@@ -42,7 +42,10 @@ class DeskRow(Generic[D]):
         self.ended = self.ended[-_ENDED:]
 
     def dump(self) -> bytes:
-        row = ExecutionRow(orders=tuple(self.desk.orders.values()), positions=self.desk.positions, ended=self.ended)
+        desk = self.desk
+        row = ExecutionRow(
+            orders=tuple(desk.orders.values()), positions=desk.positions, made=desk.made, ended=self.ended
+        )
         return row.model_dump_json().encode()
 
 

@@ -18,7 +18,7 @@ from panda_streams.domain.orders import Fill
 from panda_streams.errors import SettingsError
 from panda_streams.settings import Settings
 
-__all__ = ["Broker", "ConnectedTrader", "SimulatedTrader", "Trader", "find_broker", "registered_brokers"]
+__all__ = ["Broker", "ConnectedTrader", "Pace", "SimulatedTrader", "Trader", "find_broker", "registered_brokers"]
 
 _GROUP = "panda_streams.brokers"
 
@@ -42,12 +42,35 @@ class SimulatedTrader(Trader, Market, Protocol):
     """Trades for an account whose every fill is decided from the tick log alone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a trader waits for its broker, in seconds of the wall's clock."""
+
+    poll_s: float
+    """Between two looks into the broker's book while an order is there, if nothing tells of a change."""
+    idle_s: float
+    """Between two looks while none is."""
+    absent_after_s: float
+    """From sending until an order that the book does not have is taken for one that never arrived. Orders have shown
+    minutes late; taken too short, an exit is sent twice."""
+    settle_in_s: float
+    """For which a new owner of the account waits: a call of the one before it may be under way for as long."""
+    reconcile_s: float
+    """Between two comparisons of all that the account holds with the books."""
+
+
 @runtime_checkable
 class ConnectedTrader(Trader, Protocol):
     """Trades for an account at a broker that is asked, and whose word may be late, doubled or missing."""
 
+    @property
+    def pace(self) -> Pace: ...
+
     def connect(self) -> BrokerClient:
         """Make the account's client; no call is made yet."""
+
+    async def watch(self, hint: Callable[[], None]) -> None:
+        """Call `hint` whenever the broker tells of a change of an order, until cancelled; it may miss some."""
 
     def tag(self, order_id: str) -> str:
         """The label under which the broker keeps an order: at most 20 letters and digits, a function of its id."""

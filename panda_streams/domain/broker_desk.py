@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from panda_streams.domain.brokerage import BrokerStatus, BrokerTrade, Known, Modification, Word
 from panda_streams.domain.calendar import trading_date
+from panda_streams.domain.callbook import Stranger
 from panda_streams.domain.desk import Change, Desk
 from panda_streams.domain.exchange import Exchange
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.matching import Trade
-from panda_streams.domain.orders import Fill, Order, OrderState, Reason, Role, order_id
+from panda_streams.domain.orders import UNATTRIBUTED, Fill, Order, OrderState, Product, Reason, Role, order_id
 from panda_streams.domain.positions import Position
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import OrderType, Side, Validity, identify
@@ -53,6 +54,8 @@ class Ask(NamedTuple):
     """What the desk asks of the trader: to place an order, to change it if `change` is given, or to cancel it."""
 
     order: Order
+    time: int
+    """Event time at which it was decided."""
     cancel: bool = False
     change: Modification | None = None
 
@@ -74,9 +77,8 @@ class BrokerDesk(Desk):
         made: int = 0,
     ) -> None:
         self.asks: list[Ask] = []
-        self.made = made
-        """Stops that were ever put to rest here: their ids are counted with it."""
         super().__init__(namespace, instrument, exchange, orders, positions, protections)
+        self.made = made
 
     # What is asked of it
 
@@ -212,7 +214,8 @@ class BrokerDesk(Desk):
         held = self.positions.get(order.strategy_id)
         if order.reduces and order.signal_id is None and held is not None:
             self.positions[order.strategy_id] = held.model_copy(update={"calm_until": time + _CALM_MS})
-        return [self._end(order, OrderEvent.REJECT, time, word.reason or Reason.BROKER_REFUSED)]
+        ended = self._end(order, OrderEvent.REJECT, time, word.reason or Reason.BROKER_REFUSED)
+        return [ended._replace(note=word.text)]
 
     def _absent(self, order: Order, time: int) -> list[Change]:
         """It never reached the broker: an entry ends; what closes is tried again, under an id of its own."""
@@ -235,6 +238,57 @@ class BrokerDesk(Desk):
             }
         )
         return [ended, *self._decide(again, time)]
+
+    def take_over(self, stranger: Stranger, cause: TickRef) -> list[Change]:
+        """Book what the account holds beyond the orders of its arm: as an order of nobody's that was filled at once."""
+        kind = self._instrument.kind
+        carried = Product.CNC if kind is InstrumentKind.EQUITY else Product.NRML
+        found = Product(stranger.product) if stranger.product in tuple(Product) else carried
+        order = Order(
+            order_id=identify("stranger", self._namespace, stranger.key),
+            signal_id=None,
+            strategy_id=UNATTRIBUTED,
+            instrument=self._instrument.id,
+            side=Side.BUY if stranger.quantity > 0 else Side.SELL,
+            role=Role.ENTRY,
+            product=found,
+            quantity=abs(stranger.quantity),
+            order_type=OrderType.MARKET,
+            validity=Validity.DAY,
+            cause=cause,
+            live_at=cause.time,
+            state=OrderState.WORKING,
+        )
+        self._enter(order)
+        fill = Fill(
+            fill_id=identify("fill", "stranger", stranger.key),
+            order_id=order.order_id,
+            signal_id=None,
+            strategy_id=UNATTRIBUTED,
+            instrument=order.instrument,
+            side=order.side,
+            role=order.role,
+            product=order.product,
+            quantity=order.quantity,
+            price=stranger.price,
+            margined=kind is InstrumentKind.FUTURE,
+            charges={},
+            time=stranger.time,
+            tick=cause,
+        )
+        return [change._replace(time=cause.time, note=stranger.text) for change in self.apply(order, fill)]
+
+    def flatten(self, action: str, cause: TickRef, time: int) -> list[Change]:
+        """What is nobody's stays: an operator closes it by name, for it may be what the account's owner holds."""
+        kept = self.positions.pop(UNATTRIBUTED, None)
+        changes = super().flatten(action, cause, time)
+        if kept is not None:
+            self.positions[UNATTRIBUTED] = kept
+        return changes
+
+    def _watch(self, strategy_id: str) -> None:
+        if strategy_id != UNATTRIBUTED:
+            super()._watch(strategy_id)
 
     # What ticks and time do
 
@@ -319,9 +373,10 @@ class BrokerDesk(Desk):
         if order.role is Role.SETTLEMENT:
             return changes
         if not order.reduces:
-            self._send(order)
+            self._send(order, time)
             return changes
-        return changes + self._settle_claims(order.strategy_id, order.cause)
+        cause = order.cause.model_copy(update={"time": time})
+        return changes + self._settle_claims(order.strategy_id, cause)
 
     def _with_limit(self, leg: Order) -> Order:
         """The leg of a bracket that limits the loss, in the form in which it rests; its target remembers its price."""
@@ -338,7 +393,7 @@ class BrokerDesk(Desk):
         if order.withdrawn is None:
             order = order.model_copy(update={"withdrawn": reason})
             self._replace(order)
-            self.asks.append(Ask(order, cancel=True))
+            self.asks.append(Ask(order, time, cancel=True))
         return []
 
     def _resize(self, order: Order, quantity: int, time: int, reason: Reason) -> list[Change]:
@@ -358,13 +413,13 @@ class BrokerDesk(Desk):
                 price=order.price if "price" in update else None,
                 trigger=order.trigger if "trigger" in update else None,
             )
-            self.asks.append(Ask(order, change=change))
+            self.asks.append(Ask(order, time, change=change))
         return Change(order, time, reason=reason)
 
-    def _send(self, order: Order) -> None:
+    def _send(self, order: Order, time: int) -> None:
         order = order.model_copy(update={"sent": True})
         self._replace(order)
-        self.asks.append(Ask(order))
+        self.asks.append(Ask(order, time))
 
     # Who may close
 
@@ -381,7 +436,7 @@ class BrokerDesk(Desk):
             if 0 < wanted <= free:
                 if wanted < order.remaining:
                     order = order.model_copy(update={"quantity": order.filled + wanted})
-                self._send(order)
+                self._send(order, cause.time)
                 free -= wanted
                 continue
             for other in closing:
@@ -420,7 +475,7 @@ class BrokerDesk(Desk):
             order = self._stop_order(strategy_id, position, free, trigger, cause)
             self.changed = True
             self._enter(order)
-            self._send(order)
+            self._send(order, cause.time)
             return [Change(order, cause.time)]
         if resting.withdrawn is not None or resting.state is not OrderState.TRIGGER_PENDING:
             return []

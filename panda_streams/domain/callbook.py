@@ -23,6 +23,7 @@ from panda_streams.domain.brokerage import (
     OrderRequest,
     Word,
 )
+from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.orders import Reason
 from panda_streams.domain.rates import Rates
 from panda_streams.domain.signals import Side
@@ -46,6 +47,7 @@ __all__ = [
     "put_off",
     "read_book",
     "reconciled",
+    "resolved",
     "restarted",
     "starting",
 ]
@@ -159,13 +161,15 @@ class Heard(NamedTuple):
     """What became of the book, and what is to be said of it."""
 
     book: CallBook
-    words: tuple[tuple[str, int, Word], ...] = ()
-    """Order, shard and word."""
+    words: tuple[tuple[str, str, int, Word], ...] = ()
+    """Order, its instrument and shard, and what is known of it."""
     ended: tuple[tuple[str, Ended], ...] = ()
     """What is to be remembered, by the broker's id."""
     strangers: tuple[Stranger, ...] = ()
     quarantined: tuple[BrokerOrder, ...] = ()
     """Orders with a label of this account's making that no book of ours explains."""
+    overdue: tuple[str, ...] = ()
+    """Unknown orders that the broker's book cannot tell of any more: its day is over."""
 
 
 class Due(NamedTuple):
@@ -240,7 +244,7 @@ def due(book: CallBook, now: Moment, *, entries: bool, exits: bool) -> Due | Non
 def put_off(book: CallBook, now: Moment, *, halted: bool) -> Heard:
     """Drop what will never be sent: entries that are too old, all entries if the arm is `halted`, and what the broker's
     limit for the day leaves no room for."""
-    words: list[tuple[str, int, Word]] = []
+    words: list[tuple[str, str, int, Word]] = []
     for name, call in list(book.calls.items()):
         if call.state is not CallState.QUEUED:
             continue
@@ -265,7 +269,7 @@ def starting(book: CallBook, due: Due, now: Moment) -> Heard:
     if due.kind is CallKind.PLACE:
         call = call.model_copy(update={"state": CallState.SENDING, "sent_at": now.wall})
         word = Word(known=Known.SENDING, time=now.broker)
-        return Heard(_with(book, name, call), ((name, call.shard, word),))
+        return Heard(_with(book, name, call), (_told(name, call, word),))
     modified = call.modified + (due.kind is CallKind.MODIFY)
     return Heard(_with(book, name, call.model_copy(update={"modified": modified, "wait_until": now.wall + _AGAIN_MS})))
 
@@ -282,10 +286,10 @@ def answered(book: CallBook, due: Due, answer: Answer, now: Moment) -> Heard:
         case AnswerKind.TAKEN:
             call = call.model_copy(update={"state": CallState.TAKEN, "broker_id": answer.broker_id})
             word = Word(known=Known.TAKEN, time=now.broker, broker_id=answer.broker_id)
-            return Heard(_with(book, name, call), ((name, call.shard, word),))
+            return Heard(_with(book, name, call), (_told(name, call, word),))
         case AnswerKind.REFUSED:
             word = Word(known=Known.REFUSED, time=now.broker, text=answer.text)
-            return Heard(_without(book, name), ((name, call.shard, word),))
+            return Heard(_without(book, name), (_told(name, call, word),))
         case AnswerKind.THROTTLED | AnswerKind.LOGGED_OUT:
             if call.cancel:
                 return _dropped(book, name, now.broker, None)
@@ -306,7 +310,7 @@ def _changed(call: Call, due: Due, answer: Answer, now: Moment) -> Call:
 
 def restarted(book: CallBook, now: Moment) -> Heard:
     """Take over a book: what was on its way when its owner ended is unknown."""
-    words: list[tuple[str, int, Word]] = []
+    words: list[tuple[str, str, int, Word]] = []
     for name, call in list(book.calls.items()):
         if call.state is CallState.SENDING:
             heard = _lost(book, name, call, now, "the arm ended while it was on its way")
@@ -336,7 +340,7 @@ def read_book(
     for trade in found.trades:
         trades.setdefault(trade.broker_id, []).append(trade)
     tags = {call.request.tag: name for name, call in book.calls.items()}
-    words: list[tuple[str, int, Word]] = []
+    words: list[tuple[str, str, int, Word]] = []
     ended: list[tuple[str, Ended]] = []
     strangers: list[Stranger] = []
     quarantined: list[BrokerOrder] = []
@@ -375,7 +379,7 @@ def read_book(
             trades=tuple(dealt),
             text=order.text,
         )
-        words.append((name, call.shard, word))
+        words.append(_told(name, call, word))
         if order.status.terminal:
             book = _without(book, name)
             ended.append((order.broker_id, Ended(order_id=name, filled=order.filled)))
@@ -383,11 +387,20 @@ def read_book(
             book = _with(book, name, call.model_copy(update={"told": told}))
     for stranger in strangers:
         book = _counted(book, stranger.instrument, stranger.quantity)
+    overdue: list[str] = []
     for name, call in list(book.calls.items()):
-        if name not in seen and call.state is CallState.UNKNOWN and asked_at >= call.sent_at + absent_after_ms:
+        if name in seen or call.state not in (CallState.UNKNOWN, CallState.TAKEN):
+            continue
+        if trading_date(call.time) != trading_date(now.broker):
+            if call.state is CallState.UNKNOWN:
+                overdue.append(name)
+                continue
             book = _without(book, name)
-            words.append((name, call.shard, Word(known=Known.ABSENT, time=now.broker)))
-    return Heard(book, tuple(words), tuple(ended), tuple(strangers), tuple(quarantined))
+            words.append(_told(name, call, Word(known=Known.DROPPED, time=now.broker, reason=Reason.BOOK_GONE)))
+        elif call.state is CallState.UNKNOWN and asked_at >= call.sent_at + absent_after_ms:
+            book = _without(book, name)
+            words.append(_told(name, call, Word(known=Known.ABSENT, time=now.broker)))
+    return Heard(book, tuple(words), tuple(ended), tuple(strangers), tuple(quarantined), tuple(overdue))
 
 
 def reconciled(book: CallBook, holdings: Iterable[BrokerHolding], now: Moment) -> Heard:
@@ -416,6 +429,18 @@ def reconciled(book: CallBook, holdings: Iterable[BrokerHolding], now: Moment) -
         )
         book = _counted(book, instrument, quantity)
     return Heard(book, strangers=tuple(strangers))
+
+
+def resolved(book: CallBook, name: str, now: Moment) -> Heard:
+    """Take an operator's word that an unknown order never arrived."""
+    call = book.calls.get(name)
+    if call is None or call.state is not CallState.UNKNOWN:
+        return Heard(book)
+    return Heard(_without(book, name), (_told(name, call, Word(known=Known.ABSENT, time=now.broker)),))
+
+
+def _told(name: str, call: Call, word: Word) -> tuple[str, str, int, Word]:
+    return name, call.request.instrument, call.shard, word
 
 
 def _beyond(order: BrokerOrder, dealt: list[BrokerTrade], known: Ended | None) -> list[Stranger] | None:
@@ -459,12 +484,12 @@ def _compared(call: Call, order: BrokerOrder) -> Call:
 
 def _lost(book: CallBook, name: str, call: Call, now: Moment, text: str) -> Heard:
     word = Word(known=Known.UNKNOWN, time=now.broker, text=text)
-    return Heard(_with(book, name, call.model_copy(update={"state": CallState.UNKNOWN})), ((name, call.shard, word),))
+    return Heard(_with(book, name, call.model_copy(update={"state": CallState.UNKNOWN})), (_told(name, call, word),))
 
 
 def _dropped(book: CallBook, name: str, time: int, reason: Reason | None) -> Heard:
     word = Word(known=Known.DROPPED, time=time, reason=reason)
-    return Heard(_without(book, name), ((name, book.calls[name].shard, word),))
+    return Heard(_without(book, name), (_told(name, book.calls[name], word),))
 
 
 def _with(book: CallBook, name: str, call: Call) -> CallBook:

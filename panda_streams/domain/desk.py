@@ -37,6 +37,8 @@ class Change(NamedTuple):
     """Event time of the change."""
     fill: Fill | None = None
     reason: Reason | None = None
+    note: str = ""
+    """A real broker's own words."""
 
 
 class Desk(ABC):
@@ -70,6 +72,8 @@ class Desk(ABC):
         """By strategy_id; what is flat is absent."""
         self.changed = False
         """True if it differs from what was stored; set to False by who stores it."""
+        self.made = 0
+        """Orders that were ever decided here without a cause of their own: their ids are counted with it."""
         self.frozen = False
         """True while the arm decides no exit by itself: a hard halt."""
         self._waiting = Waiting(instrument.decimals)

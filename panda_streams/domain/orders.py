@@ -144,6 +144,8 @@ class Reason(StrEnum):
     """The limits toward the broker are used up: sent, it would have been refused."""
     TOO_LATE = "TOO_LATE"
     """An entry that could not be sent in time: what it was decided on is too old."""
+    BOOK_GONE = "BOOK_GONE"
+    """The broker's book of its day is gone: it works no more, and what it traded is found in what the account holds."""
     MADE_WAY = "MADE_WAY"
     """It made way for another order that closes the position: no more may be at the broker than there is to close."""
     NEVER_ARRIVED = "NEVER_ARRIVED"
