@@ -169,16 +169,17 @@ class WallClock:
 class _Lane:
     """What was read of a shard and is not worked through."""
 
-    def __init__(self, next_offset: int) -> None:
+    def __init__(self, next_offset: int, reached: int) -> None:
         self.next_offset = next_offset
-        self.reached = 0
+        self.reached = reached
         self._held: deque[tuple[int, int]] = deque()
-        """Offset and highest event time of the batches."""
+        """Offset of each record, and the event time after which it is not needed any more."""
 
     def hold(self, read: _Read) -> None:
         self.next_offset = read.offset + 1
         if isinstance(read.value, Beat):
             self.reached = read.value.reached
+            self._held.append((read.offset, read.value.reached))
         else:
             self._held.append((read.offset, read.value.time))
 
@@ -196,7 +197,7 @@ class ReplayClock:
         self._engine = engine
         self._reader = reader
         places = engine.store.places()
-        self._lanes = [_Lane(places.get(shard, 0)) for shard in range(partitions)]
+        self._lanes = [_Lane(places.get(shard, 0), engine.broker.time or 0) for shard in range(partitions)]
         self._ticks: list[tuple[int, int, int, int, Tick, Books]] = []
         self._busy = asyncio.Lock()
         self.newest: int | None = None

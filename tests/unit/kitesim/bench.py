@@ -128,7 +128,12 @@ def a_bench(
         engine = Engine(store, a_broker(cash, **changes), SECRET)
         tape = Tape(engine)
         kitesim = Kitesim(
-            Settings(), options(port) if options else Options(port=port), engine, tape, Clock.REPLAY, Calendar.simulated()
+            Settings(),
+            options(port) if options else Options(port=port),
+            engine,
+            tape,
+            Clock.REPLAY,
+            Calendar.simulated(),
         )
         runner = web.AppRunner(kitesim.app(), shutdown_timeout=0.1)
         await runner.setup()
