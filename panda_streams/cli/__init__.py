@@ -30,6 +30,7 @@ _COMMANDS = {
     "risk": "panda_streams.cli.risk:risk",
     "feed": "panda_streams.cli.feed:feed",
     "record": "panda_streams.cli.feed:record",
+    "kitesim": "panda_streams.cli.kitesim:kitesim",
     "gateway": "panda_streams.cli.gateway:gateway",
     "alert": "panda_streams.cli.alert:alert",
     "calendar": "panda_streams.cli.calendar:calendar",
