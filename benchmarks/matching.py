@@ -36,8 +36,8 @@ _OTHERS = 500
 """Instruments beside the one whose ticks are measured."""
 _FEW, _MANY = 100, 10_000
 _VENUE = PaperTrader(
-    PaperMarket(0, 0, slippage=Decimal("0.0001"), participation=Decimal(1), queue=QueueModel.THROUGH),
     Calendar.simulated(),
+    PaperMarket(0, 0, slippage=Decimal("0.0001"), participation=Decimal(1), queue=QueueModel.THROUGH),
 )
 
 

@@ -80,7 +80,7 @@ class Courier:
         self._context = context
         self._trader = trader
         self._shop = shop
-        self._client: BrokerClient = trader.connect()
+        self._client: BrokerClient = trader.connect(context.identity.world)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{context.namespace}-courier")
         self._news: list[News] = []
         self._taken = 0
@@ -99,7 +99,7 @@ class Courier:
     def start(self) -> None:
         self._tasks = [asyncio.ensure_future(self._run())]
         if not self._context.ordered:
-            self._tasks.append(asyncio.ensure_future(self._trader.watch(self._hint)))
+            self._tasks.append(asyncio.ensure_future(self._trader.watch(self._context.identity.world, self._hint)))
 
     def take(self) -> list[News]:
         news, self._news = self._news, []
@@ -190,11 +190,9 @@ class Courier:
         if not self.trouble and (due := self._next(mode)) is not None:
             await self._call(due)
             return True
-        if self._context.ordered:
-            return await self._advance()
         if self._compare_is_due():
             await self._compare()
-        return False
+        return await self._advance() if self._context.ordered else False
 
     def _mode(self) -> Mode:
         return self._context.levels.mode(self._context.namespace)[0]
@@ -299,9 +297,6 @@ class Courier:
     async def _advance(self) -> bool:
         """Let a simulated broker match up to where all commands were taken in, and say what came of it."""
         row, reached = self._shop.row(), self._shop.reached()
-        if not self._compared_at:
-            await self._compare()
-            return True
         if reached is None or reached <= row.clock or row.book.unknown:
             return False
         progress = await self._ask(lambda: self._client.advance(reached))

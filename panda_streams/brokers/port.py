@@ -16,6 +16,7 @@ from panda_streams.domain.exchange import Exchange, Market
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Fill
 from panda_streams.errors import SettingsError
+from panda_streams.identity import World
 from panda_streams.settings import Settings
 
 __all__ = ["Broker", "ConnectedTrader", "Pace", "SimulatedTrader", "Trader", "find_broker", "registered_brokers"]
@@ -66,10 +67,10 @@ class ConnectedTrader(Trader, Protocol):
     @property
     def pace(self) -> Pace: ...
 
-    def connect(self) -> BrokerClient:
+    def connect(self, world: World) -> BrokerClient:
         """Make the account's client; no call is made yet."""
 
-    async def watch(self, hint: Callable[[], None]) -> None:
+    async def watch(self, world: World, hint: Callable[[], None]) -> None:
         """Call `hint` whenever the broker tells of a change of an order, until cancelled; it may miss some."""
 
     def tag(self, order_id: str) -> str:

@@ -362,14 +362,15 @@ def read_book(
             quarantined.append(order)  # a second one under the same label
             continue
         seen.add(name)
-        if sum(trade.quantity for trade in dealt) < order.filled:
+        filled = sum(trade.quantity for trade in dealt)
+        if filled < order.filled:
             continue  # its trades come with a later look
         call = _compared(call.model_copy(update={"state": CallState.TAKEN, "broker_id": order.broker_id}), order)
-        told = (order.status.value, order.filled, len(dealt))
+        told = (order.status.value, filled, len(dealt))
         if told == call.told:
             book = _with(book, name, call)
             continue
-        new = order.filled - (call.told[1] if call.told is not None else 0)
+        new = filled - (call.told[1] if call.told is not None else 0)
         book = _counted(book, order.instrument, new if order.side is Side.BUY else -new)
         word = Word(
             known=Known.BOOK,
@@ -382,7 +383,7 @@ def read_book(
         words.append(_told(name, call, word))
         if order.status.terminal:
             book = _without(book, name)
-            ended.append((order.broker_id, Ended(order_id=name, filled=order.filled)))
+            ended.append((order.broker_id, Ended(order_id=name, filled=filled)))
         else:
             book = _with(book, name, call.model_copy(update={"told": told}))
     for stranger in strangers:

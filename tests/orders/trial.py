@@ -55,7 +55,7 @@ def try_share(tape: Tape, orders: int, seed: int) -> Counts:
         counts.orders += 2 if case.exit is not None else 1
         cases.append(case)
     market = PaperMarket(500, 200, Decimal("0.0001"), Decimal("0.25"), tuple(QueueModel)[tape.number // 3 % 3])
-    venue = PaperTrader(market, Calendar.simulated())
+    venue = PaperTrader(Calendar.simulated(), market)
     outcomes = _worked(tape, cases, venue, counts)
     session = venue.session(tape.share, tape.ticks[0].time)
     assert session is not None

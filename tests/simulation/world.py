@@ -201,7 +201,7 @@ class World:
 
     def _arm(self, namespace: str, chance: random.Random) -> Arm:
         context = _context(self.market, namespace)
-        trader = PaperTrader(self.market.scenario.market, CALENDAR)
+        trader = PaperTrader(CALENDAR, self.market.scenario.market)
         broker = Broker(namespace, namespace, "INR", live=False, trader=None)
         books = {partition_of(s.config.strategy_id.encode(), PARTITIONS) for s in self.market.strategies}
         portfolio, execution = PortfolioAgent(context, broker), PaperExecution(context, trader)

@@ -34,7 +34,7 @@ def a_trader(**changed: Any) -> PaperTrader:
         "participation": Decimal("0.25"),
         "queue": QueueModel.THROUGH,
     }
-    return PaperTrader(PaperMarket(**{**settings, **changed}), Calendar.simulated())
+    return PaperTrader(Calendar.simulated(), PaperMarket(**{**settings, **changed}))
 
 
 def moments_of(

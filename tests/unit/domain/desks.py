@@ -41,7 +41,7 @@ def a_market(**fields: Any) -> PaperMarket:
 
 
 def a_venue(calendar: Calendar | None = None, **fields: Any) -> PaperTrader:
-    return PaperTrader(a_market(**fields), calendar or Calendar.simulated())
+    return PaperTrader(calendar or Calendar.simulated(), a_market(**fields))
 
 
 def a_book(bids: Iterable[tuple[int, int]] = (), asks: Iterable[tuple[int, int]] = ()) -> Depth:

@@ -21,7 +21,7 @@ from tests.unit.builders import T0, a_ref, a_signal, a_tick
 
 SHARE = Instrument(exchange="NSE", symbol="INFY", kind=InstrumentKind.EQUITY)
 TRADER = PaperTrader(
-    PaperMarket(0, 0, slippage=Decimal(0), participation=Decimal(1), queue=QueueModel.THROUGH), Calendar.simulated()
+    Calendar.simulated(), PaperMarket(0, 0, slippage=Decimal(0), participation=Decimal(1), queue=QueueModel.THROUGH)
 )
 PLACE = Place("sim", "1", 0, 1)
 SECOND = 1000
