@@ -190,7 +190,7 @@ def _dead_letter(identity: Identity, stray: Stray) -> bytes:
 
 
 def _mirror_strategies(context: Context, brokers: dict[str, Broker]) -> None:
-    strategies = []
+    strategies, simulated = [], context.identity.world.simulated
     for config in context.strategies.values():
         paused = context.levels.paused(config.strategy_id)
         strategies.append(
@@ -198,7 +198,7 @@ def _mirror_strategies(context: Context, brokers: dict[str, Broker]) -> None:
                 "strategy_id": config.strategy_id,
                 "version": config.version,
                 "brokers": config.brokers,
-                "consents": config.consents,
+                "consents": {name: config.consents_to(name, simulated=simulated) for name in config.consents},
                 "state": "paused" if paused else "active",
                 "reason": paused.reason if paused else "",
                 "paused_by": paused.who if paused else "",
