@@ -19,6 +19,8 @@ class Keys:
         self.prefix = f"{scope}:"
         self.risk = f"{scope}:risk"
         """An arm's account: mode, cash, positions, counts of verdicts."""
+        self.trader = f"{scope}:trader"
+        """An arm's trader: what is at the broker, and what its books do not explain."""
         self.portfolios = f"{scope}:index:portfolio"
         """Set of the strategy ids that have a portfolio."""
         self.orders = f"{scope}:index:orders"
