@@ -203,7 +203,7 @@ class Settings(BaseSettings):
         alias="PANDA_KITE_TIMEOUT_S",
         gt=0,
         le=60,
-        description="Seconds that a call to Kite may take to connect, and then to wait for its answer. An order "
+        description="Seconds that a call to Kite may take to connect and to wait for its answer, in all. An order "
         "without one may have been placed, and is looked for.",
     )
     kite_absent_after_s: float = Field(
