@@ -127,6 +127,11 @@ class Ports:
     def kitesim(self) -> int:
         return self.base + 4
 
+    @property
+    def kite_callback(self) -> int:
+        """Where the browser comes back to after a login at Kite."""
+        return self.base + 5
+
     def worker(self, slot: int, instance: int) -> int:
         """The web port of a worker: slot 0 is the brain, slots 1 and up are arms."""
         return self.base + INSTANCES * (slot + 1) + instance

@@ -198,6 +198,14 @@ class Settings(BaseSettings):
         description="Secret of the Kite Connect app. Never logged; the access token is encrypted with it.",
     )
     kite_user_id: str = Field("", alias="KITE_USER_ID", description="User of the account, for the official sandbox.")
+    kite_timeout_s: float = Field(
+        7,
+        alias="PANDA_KITE_TIMEOUT_S",
+        gt=0,
+        le=60,
+        description="Seconds that a call to Kite may take to connect, and then to wait for its answer. An order "
+        "without one may have been placed, and is looked for.",
+    )
     kite_record: bool = Field(
         False,
         alias="PANDA_KITE_RECORD",
