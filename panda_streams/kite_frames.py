@@ -52,8 +52,7 @@ class LastPrice(Struct, frozen=True, gc=False):
 
     quantity: ClassVar[None] = None
     volume: ClassVar[None] = None
-    bid: ClassVar[None] = None
-    ask: ClassVar[None] = None
+    best: ClassVar[tuple[None, None]] = (None, None)
     time: ClassVar[None] = None
     depth: ClassVar[None] = None
 
@@ -73,8 +72,7 @@ class IndexQuote(Struct, frozen=True, gc=False):
 
     quantity: ClassVar[None] = None
     volume: ClassVar[None] = None
-    bid: ClassVar[None] = None
-    ask: ClassVar[None] = None
+    best: ClassVar[tuple[None, None]] = (None, None)
     time: ClassVar[None] = None
     depth: ClassVar[None] = None
 
@@ -94,8 +92,7 @@ class IndexFull(Struct, frozen=True, gc=False):
 
     quantity: ClassVar[None] = None
     volume: ClassVar[None] = None
-    bid: ClassVar[None] = None
-    ask: ClassVar[None] = None
+    best: ClassVar[tuple[None, None]] = (None, None)
     depth: ClassVar[None] = None
 
     @property
@@ -122,8 +119,7 @@ class Quote(Struct, frozen=True, gc=False):
     close: int
     """Of the day before."""
 
-    bid: ClassVar[None] = None
-    ask: ClassVar[None] = None
+    best: ClassVar[tuple[None, None]] = (None, None)
     time: ClassVar[None] = None
     depth: ClassVar[None] = None
 
@@ -175,14 +171,6 @@ class Full(Struct, frozen=True, gc=False):
         """Best bid and ask; None for a side on which nobody waits."""
         bid, ask = _BEST.unpack(self.book)
         return bid or None, ask or None
-
-    @property
-    def bid(self) -> int | None:
-        return self.best[0]
-
-    @property
-    def ask(self) -> int | None:
-        return self.best[1]
 
     @property
     def depth(self) -> Depth | None:

@@ -180,7 +180,7 @@ def test_an_official_packet_says_what_its_json_says(shared_data: Path, mode: str
                 (level["price"], level["quantity"]) for level in expected["depth"][side]
             ]
         assert packet.orders == tuple(e["orders"] for side in ("buy", "sell") for e in expected["depth"][side])
-        assert (packet.bid, packet.ask) == (packet.depth.bids[0].price, packet.depth.asks[0].price)
+        assert packet.best == (packet.depth.bids[0].price, packet.depth.asks[0].price)
 
 
 @pytest.mark.parametrize(("segment", "divisor"), [(1, 100), (2, 100), (3, 10**7), (6, 10**4), (9, 100), (12, 10**4)])
@@ -191,7 +191,7 @@ def test_the_tokens_segment_says_what_prices_are_divided_by(segment: int, diviso
 def test_levels_on_which_nobody_waits_are_left_out() -> None:
     one_sided = a_full(book=a_book([(10, 139_990, 1)], []))
 
-    assert (one_sided.bid, one_sided.ask) == (139_990, None)
+    assert one_sided.best == (139_990, None)
     assert one_sided.depth == Depth((DepthLevel(139_990, 10),), ())
     assert a_full(book=a_book([], [])).depth is None
 
