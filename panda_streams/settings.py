@@ -190,7 +190,7 @@ class Settings(BaseSettings):
         "Zerodha's own; `production`, real money, in the world `live` alone.",
     )
     kite_api_key: str = Field(
-        "panda", alias="KITE_API_KEY", description="Key of the Kite Connect app; the simulator takes any."
+        "panda", alias="KITE_API_KEY", repr=False, description="Key of the Kite Connect app; the simulator takes any."
     )
     kite_api_secret: SecretStr = Field(
         SecretStr("panda-secret"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -11,6 +12,7 @@ from decimal import Decimal
 import pytest
 
 from panda_streams.brokers.zerodha.client import KiteClient
+from panda_streams.brokers.zerodha.profile import endpoints
 from panda_streams.brokers.zerodha.session import INDIA, read_session, write_session
 from panda_streams.domain.brokerage import (
     AnswerKind,
@@ -23,7 +25,9 @@ from panda_streams.domain.brokerage import (
 )
 from panda_streams.domain.orders import Product
 from panda_streams.domain.signals import OrderType, Side, Validity
+from panda_streams.kite import KiteProfile
 from tests.unit.brokers.zerodha.fake_kite import HTML_502, Reply, failure, success
+from tests.unit.brokers.zerodha.sessions import a_session
 
 TAKEN, REFUSED = AnswerKind.TAKEN, AnswerKind.REFUSED
 THROTTLED, UNSURE, LOGGED_OUT = AnswerKind.THROTTLED, AnswerKind.UNSURE, AnswerKind.LOGGED_OUT
@@ -280,6 +284,36 @@ def test_the_official_samples_of_the_portfolio_are_read(client, fake, shared_dat
 
 def ms(*parts: int) -> int:
     return int(datetime(*parts, tzinfo=INDIA).timestamp() * 1000)
+
+
+def test_the_sandbox_hears_no_event_time_and_has_routes_of_its_own(settings, world, fake, monkeypatch):
+    root = endpoints(settings).api_root
+    sandbox = settings.model_copy(update={"kite_profile": KiteProfile.SANDBOX})
+    here = replace(endpoints(sandbox), api_root=root)
+    monkeypatch.setattr("panda_streams.brokers.zerodha.client.endpoints", lambda _: here)
+    write_session(sandbox, world, a_session(KiteProfile.SANDBOX))
+    client = KiteClient.from_settings(sandbox, world)
+    fake.answers["POST /oms/orders/regular"] = success({"order_id": "1"})
+    before = time.time_ns() // 1_000_000
+
+    answer, progress = client.place(an_order(), at=5), client.advance(until=7)
+
+    client.close()
+    assert (answer.kind, len(fake.calls)) == (TAKEN, 1)
+    assert "x-panda-time" not in fake.calls[0].headers
+    assert before <= progress.time
+
+
+def test_without_a_login_no_order_is_sent(settings, world):
+    sandbox = settings.model_copy(update={"kite_profile": KiteProfile.SANDBOX})
+    client = KiteClient.from_settings(sandbox, world)
+
+    answer = client.place(an_order(), at=0)
+
+    client.close()
+    assert (answer.kind, "panda kite login" in answer.text) == (LOGGED_OUT, True)
+    with pytest.raises(LoggedOut):
+        client.book()
 
 
 def test_the_simulator_is_asked_to_advance(client, fake):
