@@ -114,9 +114,7 @@ class KiteApi:
             if status == 403:
                 refused = token
             elif status != 429 and status < 500:
-                raise BadInput(
-                    f"Kite refuses what was asked: {told}", fix="ask for something else; see docs/feed.md"
-                )
+                raise BadInput(f"Kite refuses what was asked: {told}", fix="ask for something else; see docs/feed.md")
         if refused is not None:
             raise LoggedOut(f"Kite has refused the access token: {told}", fix="log in with `panda kite login`")
         raise ServerUnreachable(

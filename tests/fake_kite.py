@@ -38,6 +38,8 @@ class FakeKite:
     """Of each connection to the ticker."""
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     """Open connections to the ticker."""
+    ticker_status: int | None = None
+    """The ticker answers with this HTTP status alone."""
     first: list[Packet] = field(default_factory=list)
     """Sent at each subscription."""
     heartbeat: bool = True
@@ -133,6 +135,8 @@ async def _candles(kite: FakeKite, request: web.Request) -> web.Response:
 
 
 async def _ticker(kite: FakeKite, request: web.Request) -> web.StreamResponse:
+    if kite.ticker_status is not None:
+        return web.Response(status=kite.ticker_status)
     if request.query.get("access_token") not in kite.tokens:
         return web.Response(status=403, text="Forbidden")
     kite.headers.append(dict(request.headers))

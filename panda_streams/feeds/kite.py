@@ -47,8 +47,6 @@ MOST_INSTRUMENTS = _LINES * _LINE_INSTRUMENTS
 _WAITING = 50_000
 """Ticks that wait for Kafka; beyond it only the newest of each instrument does."""
 _LOOK_S = 0.1
-_LOST_S = 10.0
-"""A line that has been down as long while its market trades is told to people."""
 _SLACK_MS = 60_000
 """How much later than this machine's clock the world may be, if it was fed until a moment ago."""
 _LOGGED = 5
@@ -178,11 +176,11 @@ class KiteFeed(Publisher):
                             await keep(step)
                         await self._send()
                         self._alert()
-                    await self._drain()
             finally:
                 for task in running:
                     task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
+        await self._drain()
         return FeedState.STOPPED
 
     def _header(self) -> Header:
@@ -271,7 +269,7 @@ class KiteFeed(Publisher):
                         f"The feed gets no ticks: {line.reason}. Log in with `panda kite login`; it goes on by itself."
                     )
                     self._alerter.send(Alert(AlertKind.TOKEN_EXPIRED, "the feed is logged out of Kite", body))
-                elif line.down_s > _LOST_S and line.market_trades:
+                elif line.down_s > self._wanted.patience.lost_s and line.market_trades:
                     self._alerted.add(line.name)
                     body = (
                         f"No ticks for {line.down_s:.0f} s: {line.reason or 'Kite does not answer'}. It keeps trying."

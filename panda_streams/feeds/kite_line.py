@@ -54,12 +54,14 @@ class LineState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a line may say nothing before it is taken for dead."""
+    """How long a line may say nothing before it is taken for dead, and be dead before people hear of it."""
 
     silent_s: float = 15.0
     """Without anything, not even the heartbeat that Kite sends every second or two."""
     tickless_s: float = 60.0
     """Without a tick, while a market of its instruments trades."""
+    lost_s: float = 10.0
+    """Down while a market of its instruments trades, until an alert is sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,20 +16,24 @@ from panda_streams.alerts import Alert, AlertKind
 from panda_streams.calendar_files import calendar_of
 from panda_streams.codec import decode_depth, decode_market
 from panda_streams.domain.calendar import Calendar
+from panda_streams.domain.instruments import Instrument
 from panda_streams.events import Beat, TickBatch
 from panda_streams.feeds.kite import KiteFeed, Wanted
 from panda_streams.feeds.kite_line import Mode, Patience
 from panda_streams.feeds.publisher import FeedState
 from panda_streams.feeds.recording import Faults, SymbolMap
 from panda_streams.feeds.replay import Replay
+from panda_streams.identity import World
 from panda_streams.instrument_files import load_instruments
+from panda_streams.kite import KiteProfile
 from panda_streams.kite_access import kite_access
 from panda_streams.topics import Topics
 from panda_streams.worlds import prepare
 from tests.fake_kite import FakeKite, fake_kite
-from tests.integration.conftest import FreshWorld, Spawned
+from tests.integration.conftest import FreshWorld, Spawned, fresh_world
 from tests.integration.reading import read_topic
 from tests.polling import eventually, eventually_async
+from tests.servers import RunningServers
 from tests.unit.kite_packets import INFY_TOKEN, NIFTY_TOKEN, a_full, an_index
 
 pytestmark = pytest.mark.integration
@@ -71,11 +76,15 @@ async def feeding(
     mode: Mode = Mode.FULL,
     patience: Patience | None = None,
     recording: Path | None = None,
+    real: bool = False,
+    instruments: Mapping[int, Instrument] = BY_NUMBER,
 ) -> AsyncIterator[Running]:
-    """A feed of a Kite, stopped in the end."""
+    """A feed of a Kite, stopped in the end; `real` lets it pass for that of production."""
     told = Told()
-    access = kite_access(world.settings, world.servers.world, kite.address)
-    wanted = Wanted(BY_NUMBER, mode, recording, patience or Patience())
+    access = kite_access(world.settings, World("sim"), kite.address)
+    if real:
+        access = replace(access, profile=KiteProfile.PRODUCTION)
+    wanted = Wanted(instruments, mode, recording, patience or Patience())
     calendar = calendar_of(world.servers.world, None) if mode is Mode.FULL else Calendar.always_open()
     feed = KiteFeed(world.settings, world.servers, access, wanted, INSTRUMENTS, calendar, told)  # type: ignore[arg-type]
     running = asyncio.create_task(feed.run())
@@ -195,6 +204,75 @@ def test_a_lost_connection_is_told_and_the_feed_goes_on(world: FreshWorld) -> No
     run(story)
 
     assert [price for price, _ in ticks_of(world, INFY)] == [140_001, 140_002, 140_003, 140_008, 140_009]
+
+
+def test_people_hear_of_a_connection_that_is_down_while_the_market_trades(world: FreshWorld) -> None:
+    async def story(kite: FakeKite) -> None:
+        async with feeding(world, kite, patience=Patience(lost_s=0.5)) as running:
+            await until(lambda: kite.modes, "the feed has subscribed")
+            await trade(kite, range(1, 4))
+            await until(lambda: running.feed.ticks == 6, "they are published")
+            await kite.hang_up()
+            await until(lambda: running.told.alerts, "an alert is sent")
+            await until(lambda: len(running.told.alerts) == 2, "and another once it is back")
+            down, back = running.told.alerts
+            assert (down.kind, down.title) == (AlertKind.FEED_LOST, "line 1 to Kite is down")
+            assert "Kite closed the connection" in down.body
+            assert back.title == "line 1 to Kite is back"
+
+    run(story)
+
+
+@pytest.mark.parametrize(("at", "trades"), [("2026-08-24T10:00:00+05:30", True), ("2026-08-24T15:16:00+05:30", False)])
+def test_an_index_that_stands_still_is_missed_while_its_members_trade_and_not_in_their_auction(
+    world: FreshWorld, at: str, trades: bool
+) -> None:
+    second = int(datetime.fromisoformat(at).timestamp())
+    index = {NIFTY_TOKEN: INSTRUMENTS[NIFTY]}
+
+    async def story(kite: FakeKite) -> None:
+        kite.first = [an_index(exchange_s=second)]
+        async with feeding(world, kite, patience=Patience(tickless_s=0.8), instruments=index) as running:
+            await until(lambda: running.feed.ticks, "its first tick is published")
+            before = kite.beats
+            if trades:
+                await until(lambda: running.feed.gaps, "the connection is made again")
+                assert "while the market trades" in running.feed.gaps[0].reason
+            else:
+                await until(lambda: kite.beats > before + 20, "twice the patience has passed")
+                assert running.feed.gaps == []
+
+    run(story)
+
+
+def test_real_ticks_go_into_the_world_live_with_their_times_and_stale_ones_do_not(
+    servers: RunningServers, tmp_path: Path
+) -> None:
+    with fresh_world(servers, tmp_path, name="live") as world:
+        asyncio.run(prepare(world.settings, world.servers))
+        second = time.time_ns() // 1_000_000_000
+
+        async def story(kite: FakeKite) -> None:
+            kite.first = [a_full(price=139_000, exchange_s=second - 3600)]
+            for number in range(2):
+                async with feeding(world, kite, real=True) as running:
+                    await until(lambda known=number: len(kite.modes) > known, "the feed has subscribed")
+                    await kite.send([a_full(price=140_000 + number, exchange_s=second)])
+                    await until(lambda one=running: one.feed.ticks == 1, "it is published")
+                    beaten = time.time_ns() // 1_000_000
+                    await until(lambda one=running, at=beaten: (one.feed.time or 0) > at, "time passes without ticks")
+                    assert dict(running.feed.counts) == {"stale": 1}
+
+        run(story)
+
+        (first, second_start) = ticks_of(world, INFY)
+        assert first[0] == 140_000
+        assert second - 5 <= first[1] / 1000 <= second + 5
+        assert second_start[0] == 140_001
+        for records in by_shard(world).values():
+            assert {record.source for record in records} == {"kite"}
+            beats = [record.time for record in records if isinstance(record, Beat)]
+            assert beats == list(range(beats[0], beats[-1] + 1, 1000))
 
 
 def test_people_hear_of_a_session_that_has_ended(world: FreshWorld) -> None:

@@ -58,13 +58,21 @@ def recording(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PANDA_FEED", "PANDA_FEED_SPEED", "PANDA_WORLD", "PANDA_CLOCK"):
+    for name in ("PANDA_FEED", "PANDA_FEED_SPEED", "PANDA_WORLD", "PANDA_CLOCK", "PANDA_KITE_PROFILE"):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_the_simulator_runs_in_sim_and_a_recording_in_a_world_of_its_own(recording: Path) -> None:
     assert _world(_settings(None, None, None), None).name == "sim"
     assert _world(_settings(str(recording), None, None), None).name == "replay:nse-ticks-2021-06-08"
+
+
+def test_the_real_kite_feeds_the_world_live_and_any_other_kite_the_world_sim(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _world(_settings("kite", None, None), None).name == "sim"
+
+    monkeypatch.setenv("PANDA_KITE_PROFILE", "production")
+
+    assert _world(_settings("kite", None, None), None).name == "live"
 
 
 def test_a_world_that_is_named_wins(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,32 @@ def test_a_connection_that_is_closed_is_made_again_and_the_gap_is_told() -> None
     asyncio.run(story())
 
 
+def test_a_kite_that_answers_with_an_error_is_tried_again() -> None:
+    async def story() -> None:
+        async with fake_kite() as kite:
+            kite.ticker_status = 502
+            async with a_line(access_to(kite)) as heard:
+                await until(lambda: heard.line.reason, "it is refused")
+                assert (heard.line.state, heard.line.reason) == (LineState.AWAY, "Kite answered with HTTP 502")
+                kite.ticker_status = None
+                await until(lambda: heard.line.state is LineState.OPEN, "it is open")
+                assert heard.gaps == []
+
+    asyncio.run(story())
+
+
+def test_a_kite_that_is_not_there_is_waited_for() -> None:
+    async def story() -> None:
+        access = kite_access(Settings(), World("replay:t"), "127.0.0.1:9")
+        async with a_line(access) as heard:
+            await until(lambda: heard.line.reason, "nobody answers")
+            assert heard.line.state is LineState.AWAY
+            assert heard.line.down_s > 0
+            assert "cannot be reached" in heard.line.reason
+
+    asyncio.run(story())
+
+
 def test_a_connection_on_which_not_even_a_heartbeat_comes_is_made_again() -> None:
     async def story() -> None:
         patience = Patience(silent_s=0.6, tickless_s=60)
