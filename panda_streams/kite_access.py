@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
-from aiohttp import ClientSession, ClientTimeout
+from aiohttp import ClientResponseError, ClientSession, ClientTimeout
 
 from panda_streams.brokers.zerodha.profile import check_profile, endpoints
 from panda_streams.brokers.zerodha.session import read_session
-from panda_streams.errors import SettingsError
+from panda_streams.errors import PandaError, SettingsError
 from panda_streams.identity import World
 from panda_streams.kite import KiteProfile
 from panda_streams.settings import Settings
@@ -24,7 +24,8 @@ _TIMEOUT = ClientTimeout(total=10)
 Token = Callable[[str | None], Awaitable[str | None]]
 """Gives the newest access token, given the one that Kite has refused, if any; None if nobody is logged in.
 
-Raises OSError, TimeoutError or aiohttp's ClientError if it has to ask somebody who does not answer.
+Raises OSError or aiohttp's ClientError if it has to ask somebody who does not answer; PandaError if what it finds
+cannot be used.
 """
 
 
@@ -117,12 +118,18 @@ class _SimulatorLogin:
             return self._token
 
     async def _log_in(self) -> str:
-        async with ClientSession(timeout=_TIMEOUT) as http:
-            async with http.post(f"{self._root}/sim/login", json={"api_key": self._key}) as answer:
-                answer.raise_for_status()
-                request_token = str((await answer.json())["request_token"])
-            checksum = hashlib.sha256(f"{self._key}{request_token}{self._secret}".encode()).hexdigest()
-            form = {"api_key": self._key, "request_token": request_token, "checksum": checksum}
-            async with http.post(f"{self._root}/session/token", data=form) as answer:
-                answer.raise_for_status()
-                return str((await answer.json())["data"]["access_token"])
+        try:
+            async with ClientSession(timeout=_TIMEOUT) as http:
+                async with http.post(f"{self._root}/sim/login", json={"api_key": self._key}) as answer:
+                    answer.raise_for_status()
+                    request_token = str((await answer.json())["request_token"])
+                checksum = hashlib.sha256(f"{self._key}{request_token}{self._secret}".encode()).hexdigest()
+                form = {"api_key": self._key, "request_token": request_token, "checksum": checksum}
+                async with http.post(f"{self._root}/session/token", data=form) as answer:
+                    answer.raise_for_status()
+                    return str((await answer.json())["data"]["access_token"])
+        except (ClientResponseError, ValueError, KeyError, TypeError) as error:
+            raise PandaError(
+                f"what answers at {self._root} lets nobody in as a kitesim does ({type(error).__name__})",
+                fix="start `panda kitesim` there, or correct --root",
+            ) from None

@@ -196,7 +196,7 @@ class Line:
                 self._stands(LineState.LOGGED_OUT, str(error).replace("\n  fix:", ";"))
             except TimeoutError:
                 self._stands(LineState.AWAY, "Kite did not answer in time")
-            except (ClientError, OSError, ValueError, KeyError, TypeError) as error:
+            except (ClientError, OSError) as error:
                 self._stands(LineState.AWAY, f"Kite cannot be reached ({type(error).__name__})")
             if self.connections > opened and time.monotonic() - begun > _STEADY_S:
                 tries = 0
@@ -287,7 +287,7 @@ class Line:
             await asyncio.sleep(_LOOK_S)
             try:
                 token = await self._access.token(self._refused)
-            except (PandaError, ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
+            except (PandaError, ClientError, OSError):
                 continue
             if token is not None and token != self._refused:
                 return

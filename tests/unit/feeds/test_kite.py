@@ -13,10 +13,11 @@ from panda_streams.feeds.kite import KiteFeed, Wanted
 from panda_streams.identity import World
 from panda_streams.kite import KiteProfile
 from panda_streams.kite_access import kite_access
+from panda_streams.kite_frames import encode
 from panda_streams.servers import Servers
 from panda_streams.settings import Settings
-from tests.unit.builders import SHARE
-from tests.unit.kite_packets import INFY_TOKEN
+from tests.unit.builders import INDEX, SHARE
+from tests.unit.kite_packets import INFY_TOKEN, NIFTY_TOKEN, a_full, an_index
 
 PRODUCTION = Settings().model_copy(update={"kite_profile": KiteProfile.PRODUCTION})
 
@@ -31,7 +32,9 @@ def alerter() -> Iterator[Alerter]:
 def a_feed(alerter: Alerter, settings: Settings, world: World, wanted: dict[int, Instrument]) -> KiteFeed:
     servers = Servers(world, "127.0.0.1:1", "redis://127.0.0.1:1/0", "", world.clock)
     access = kite_access(settings, world)
-    return KiteFeed(settings, servers, access, Wanted(wanted), Instruments([SHARE]), Calendar.always_open(), alerter)
+    return KiteFeed(
+        settings, servers, access, Wanted(wanted), Instruments([SHARE, INDEX]), Calendar.always_open(), alerter
+    )
 
 
 @pytest.mark.parametrize(("settings", "world"), [(Settings(), "sim"), (Settings(), "replay:x"), (PRODUCTION, "live")])
@@ -79,3 +82,16 @@ def test_the_simulator_of_another_deployment_is_named_by_its_address(root: str) 
 def test_what_is_no_address_is_an_error(root: str) -> None:
     with pytest.raises(SettingsError, match="this is no address"):
         kite_access(Settings(), World("sim"), root)
+
+
+def test_while_kafka_is_away_only_the_newest_tick_of_each_instrument_waits(
+    alerter: Alerter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("panda_streams.feeds.kite._WAITING", 3)
+    feed = a_feed(alerter, Settings(), World("sim"), {INFY_TOKEN: SHARE, NIFTY_TOKEN: INDEX})
+
+    feed._hear(encode([a_full(price=1), an_index()]))
+    feed._hear(encode([a_full(price=3), a_full(price=4)]))
+
+    assert [(one.instrument, one.packet.price) for one in feed._inbox] == [(INDEX.id, 1_570_000), (SHARE.id, 4)]
+    assert dict(feed.counts) == {"overtaken": 2}
