@@ -14,15 +14,18 @@ from typing import Any
 import orjson
 import uvloop
 
+from agents.broker_execution import BrokerExecution
 from agents.context import Context
-from agents.execution import ExecutionAgent
 from agents.facts import arm_facts, brain_facts
+from agents.paper_execution import PaperExecution
 from agents.portfolio import PortfolioAgent
 from agents.risk import RiskAgent
 from agents.strategy import Brain
+from agents.trader import TraderAgent
+from agents.trading.post import hire
 from panda_streams.alerts import Origin, open_alerter
 from panda_streams.alerts.lookout import Lookout
-from panda_streams.brokers.port import Broker, Trader, find_broker, registered_brokers
+from panda_streams.brokers.port import Broker, ConnectedTrader, SimulatedTrader, find_broker, registered_brokers
 from panda_streams.calendar_files import calendar_of
 from panda_streams.codec import encode
 from panda_streams.domain.calendar import Calendar
@@ -62,6 +65,7 @@ from tables import brain as brain_table
 from tables import execution as execution_table
 from tables import portfolio as portfolio_table
 from tables import risk as risk_table
+from tables import trader as trader_table
 
 __all__ = ["app"]
 
@@ -74,6 +78,8 @@ def build_app(settings: Settings) -> PandaApp:
     brokers = registered_brokers()
     calendar = calendar_of(identity.world, settings.calendar)
     trader, broker = _trader(settings, calendar) if role is Role.ARM else (None, None)
+    if isinstance(trader, ConnectedTrader):
+        trader.check(identity.world)
     instruments = load_instruments(settings.instruments)
     configs = {config.strategy_id: config for config in load_strategies(settings.strategies, instruments, brokers)}
 
@@ -105,8 +111,9 @@ def build_app(settings: Settings) -> PandaApp:
     else:
         assert trader is not None
         assert broker is not None
-        agents = _arm(app, context, broker, trader, shards)
-        facts = partial(arm_facts, context, loop, agents[0][1])
+        agents = _arm(app, context, loop, broker, trader, shards)
+        caller = next((agent for agent, _ in agents if isinstance(agent, TraderAgent)), None)
+        facts = partial(arm_facts, context, loop, agents[0][1], caller)
         follow = (topics.control, topics.of(context.namespace, "control"))
     for agent, table in agents:
         loop.add(agent, table)
@@ -129,7 +136,7 @@ def build_app(settings: Settings) -> PandaApp:
     return app
 
 
-def _trader(settings: Settings, calendar: Calendar) -> tuple[Trader, Broker]:
+def _trader(settings: Settings, calendar: Calendar) -> tuple[SimulatedTrader | ConnectedTrader, Broker]:
     broker = find_broker(settings.broker_namespace or "")
     if broker.trader is None:
         raise SettingsError(
@@ -140,16 +147,26 @@ def _trader(settings: Settings, calendar: Calendar) -> tuple[Trader, Broker]:
 
 
 def _arm(
-    app: PandaApp, context: Context, broker: Broker, trader: Trader, shards: ShardMap
+    app: PandaApp,
+    context: Context,
+    loop: AgentLoop,
+    broker: Broker,
+    trader: SimulatedTrader | ConnectedTrader,
+    shards: ShardMap,
 ) -> list[tuple[Agent, LogTable]]:
     risk = make_table(app, risk_table.NAME, "the account: what every limit depends on")
     execution = make_table(app, execution_table.NAME, "working orders, a row an instrument, and what a shard has said")
     portfolio = make_table(app, portfolio_table.NAME, "books, a row a strategy")
-    return [
-        (RiskAgent(context, broker, trader, shards), risk),
-        (ExecutionAgent(context, trader), execution),
-        (PortfolioAgent(context, broker), portfolio),
-    ]
+    agents: list[tuple[Agent, LogTable]] = [(RiskAgent(context, broker, trader, shards), risk)]
+    if isinstance(trader, ConnectedTrader):
+        calls = make_table(app, trader_table.NAME, "what the account has asked of its broker")
+        agents += [
+            (BrokerExecution(context, trader), execution),
+            (TraderAgent(context, trader, shards, partial(hire, context, trader, loop)), calls),
+        ]
+    else:
+        agents.append((PaperExecution(context, trader), execution))
+    return [*agents, (PortfolioAgent(context, broker), portfolio)]
 
 
 def _declare(app: PandaApp, loop: AgentLoop, agent: Agent) -> None:
@@ -176,7 +193,7 @@ def _dead_letter(identity: Identity, stray: Stray) -> bytes:
 
 
 def _mirror_strategies(context: Context, brokers: dict[str, Broker]) -> None:
-    strategies = []
+    strategies, simulated = [], context.identity.world.simulated
     for config in context.strategies.values():
         paused = context.levels.paused(config.strategy_id)
         strategies.append(
@@ -184,7 +201,7 @@ def _mirror_strategies(context: Context, brokers: dict[str, Broker]) -> None:
                 "strategy_id": config.strategy_id,
                 "version": config.version,
                 "brokers": config.brokers,
-                "consents": config.consents,
+                "consents": {name: config.consents_to(name, simulated=simulated) for name in config.consents},
                 "state": "paused" if paused else "active",
                 "reason": paused.reason if paused else "",
                 "paused_by": paused.who if paused else "",

@@ -1,20 +1,21 @@
-"""The execution agent. Inputs: market.ticks, `<ns>.signals.validated`. Rows: one an instrument, one a shard.
+"""What every execution agent does, whoever trades. Rows: one an instrument, one a shard.
 
-Outputs: every change of an order, each fill, the end of each trading day, marks.
+Outputs: every change of an order, each fill, the end of each trading day, marks. paper_execution.py fills orders from
+the tick log, broker_execution.py has them worked by a broker.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from agents.account.limits import LimitsNow
 from agents.context import Context
 from agents.desks.books import Books
 from agents.desks.dead_letters import read_lost_verdict
-from agents.desks.lookback import Late, LookBack, decoded
 from agents.desks.mirrored import mirror_orders
 from agents.desks.said import Said
 from agents.desks.shard import DeskRow, Seen, Shard
@@ -24,6 +25,7 @@ from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.corporate_actions import adjusted_price
 from panda_streams.domain.desk import Change, Desk
 from panda_streams.domain.exchange import accept, order_of
+from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.orders import Order, Reason
 from panda_streams.domain.protection import Protection
@@ -39,13 +41,16 @@ from panda_streams.events import (
     Validated,
 )
 from panda_streams.streams.agent import Agent, Output, Part
-from panda_streams.streams.inputs import Item, Received, Wanted
+from panda_streams.streams.inputs import Item, Received
 from tables import read_row
 from tables.execution import ExecutionRow, ShardRow, shard_key
 
-__all__ = ["ExecutionAgent"]
+__all__ = ["Execution", "Memory"]
 
 _MARK_INTERVAL_S = 1.0
+
+
+D = TypeVar("D", bound=Desk)
 
 
 @dataclass(slots=True)
@@ -54,14 +59,10 @@ class Memory:
 
     first: int
     """Where the shard's log began when this worker took it over; what a new shard has taken from the start."""
-    passed: LookBack = field(default_factory=LookBack)
-    """Ticks for orders that come after them (wall clock only)."""
-    late: Late | None = None
-    """The verdict that the log is read again for."""
     marked_at: float = float("-inf")
 
 
-class ExecutionAgent(Agent):
+class Execution(Agent, Generic[D]):
     """Works the orders of one account on this worker's shards."""
 
     name = "execution"
@@ -83,23 +84,36 @@ class ExecutionAgent(Agent):
     def open(self, part: Part) -> None:
         part.memory = Memory(first=part.inputs.logs[self._ticks].handled)
 
-    def load(self, key: str, data: bytes) -> Shard | DeskRow:
+    def load(self, key: str, data: bytes) -> Shard | DeskRow[D]:
         if key.startswith("shard/"):
             return Shard.of(read_row(ShardRow, data))
         row = read_row(ExecutionRow, data)
-        return DeskRow(self._desk(key, row.orders, row.positions), row.ended)
+        return DeskRow(self._desk(key, row), row.ended)
 
-    def dump(self, row: Shard | DeskRow) -> bytes:
+    def dump(self, row: Shard | DeskRow[D]) -> bytes:
         return row.dump()
 
-    def _desk(self, name: str, orders: Iterable[Order] = (), positions: Mapping[str, Any] | None = None) -> Desk:
-        context = self._context
-        if name not in context.instruments:
+    # What differs by who trades
+
+    @abstractmethod
+    def _make_desk(self, instrument: Instrument, row: ExecutionRow) -> D:
+        """A desk of one instrument with what it was stored with."""
+
+    @abstractmethod
+    def _admit(self, part: Part, validated: Validated) -> list[Output]:
+        """Take in the orders of a verdict."""
+
+    @abstractmethod
+    def _change(self, part: Part, validated: Validated) -> list[Output]:
+        """Modify or cancel working orders."""
+
+    def _desk(self, name: str, row: ExecutionRow) -> D:
+        if name not in self._context.instruments:
             raise RuntimeError(
                 f"{name} has working orders or positions and is not in the list of instruments: put it back into the "
                 "files of PANDA_INSTRUMENTS and start again"
             )
-        return Desk(context.namespace, context.instruments[name], self._trader, orders, positions, self._protections)
+        return self._make_desk(self._context.instruments[name], row)
 
     # Records
 
@@ -111,13 +125,14 @@ class ExecutionAgent(Agent):
             return self._adjusted(part, event)
         if isinstance(event, Flatten):
             return self._flatten(part, event)
+        return self._market(part, event, offset)
+
+    def _market(self, part: Part, event: TickBatch | Beat, offset: int) -> list[Output]:
         shard = self._shard(part)
         shard.time, shard.place = event.time, (event.source, event.run, offset)
         if isinstance(event, TickBatch):
             shard.ticked = event.time
         part.rows.put(shard_key(part.partition), shard)
-        if not self._context.ordered:
-            part.memory.passed.add(offset, event)
         place = Place(event.source, event.run, part.partition, offset)
         return self._beat(part, event, place) if isinstance(event, Beat) else self._match(part, event, place)
 
@@ -128,8 +143,8 @@ class ExecutionAgent(Agent):
             part.rows.put(shard_key(part.partition), shard)
         return shard
 
-    def _row(self, part: Part, name: str) -> DeskRow:
-        row: DeskRow = part.rows.get(name) or DeskRow(self._desk(name))
+    def _row(self, part: Part, name: str) -> DeskRow[D]:
+        row: DeskRow[D] = part.rows.get(name) or DeskRow(self._desk(name, ExecutionRow()))
         row.desk.frozen = self._context.levels.mode(self._context.namespace)[0] is Mode.HALTED_HARD
         return row
 
@@ -248,27 +263,8 @@ class ExecutionAgent(Agent):
 
     # Verdicts
 
-    def wants(self, part: Part, item: Item) -> Wanted | None:
-        if self._context.ordered or not isinstance(item.event, Validated) or not self._trades(part, item.event):
-            return None
-        late = self._late(part, item.event)
-        wanted = part.memory.passed.wants(late, part.inputs.logs[self._ticks].handled)
-        return Wanted(self._ticks, *wanted) if wanted is not None else None
-
-    def supply(self, part: Part, wanted: Wanted, records: list[Received]) -> None:
-        late = part.memory.late
-        assert late is not None, "nobody asked for it"
-        for offset, market in decoded(records):
-            self._meet_late(part, late, market, offset)
-        late.next = wanted.end
-
-    def _trades(self, part: Part, validated: Validated) -> bool:
-        signal = validated.signal
-        known = signal.instrument in self._context.instruments
-        return bool(validated.tickets) and known and signal.cause.offset >= self._shard(part).first
-
     def _validated(self, part: Part, validated: Validated) -> list[Output]:
-        signal, shard = validated.signal, self._shard(part)
+        signal = validated.signal
         if signal.instrument not in self._context.instruments:
             # Its list has changed since the verdict: the orders still end, so that risk releases what it holds back.
             return self._refused(part, validated, OrderEvent.REJECT, Reason.INSTRUMENT_UNKNOWN)
@@ -277,29 +273,7 @@ class ExecutionAgent(Agent):
         if self._context.levels.mode(self._context.namespace)[0].rank >= Mode.HALTED.rank:
             # Risk says again, after a kill, what it had decided before a halt.
             return self._refused(part, validated, OrderEvent.CANCEL, Reason.ARM_HALTED)
-        if not self._trades(part, validated):
-            return self._refused(part, validated, OrderEvent.EXPIRE, Reason.TICKS_GONE)
-        row = self._row(part, signal.instrument)
-        if self._context.ordered:
-            changes = self._place(row.desk, validated)
-            quoted = self._quoted(signal)
-            if signal.instrument not in shard.seen and quoted is not None:
-                shard.seen[signal.instrument] = quoted
-            return self._say(part, signal.instrument, row, changes)
-        late = self._late(part, validated)
-        part.memory.late = None
-        for offset, market in part.memory.passed.window(late):
-            if not late.desk.orders:
-                break
-            self._meet_late(part, late, market, offset)
-        changes = [*late.changes, *row.desk.join(late.desk, max(shard.time, validated.time))]
-        if signal.instrument not in shard.seen:
-            last = part.memory.passed.last_seen(late, part.inputs.logs[self._ticks].handled)
-            if last is not None:
-                shard.seen[signal.instrument] = last
-        said = self._say(part, signal.instrument, row, changes)
-        # After the end of the data no beat follows that could carry the marks of what was filled late.
-        return said + (list(self._marked(part, shard, shard.ended)) if late.changes and shard.ended else [])
+        return self._admit(part, validated)
 
     def _quoted(self, signal: Signal) -> Seen | None:
         """The state of its instrument that a signal carries."""
@@ -309,25 +283,13 @@ class ExecutionAgent(Agent):
         units = int(quote.price.scaleb(self._context.instruments[signal.instrument].decimals))
         return Seen(units, quote.volume)
 
-    def _place(self, desk: Desk, validated: Validated) -> list[Change]:
+    def _place(self, desk: D, validated: Validated) -> list[Change]:
         signal, instrument = validated.signal, self._context.instruments[validated.signal.instrument]
         changes: list[Change] = []
         for ticket in validated.tickets:
             order = accept(signal, ticket, validated.time, instrument, self._trader)
             changes += desk.place(order, validated.time)
         return changes
-
-    def _change(self, part: Part, validated: Validated) -> list[Output]:
-        """Modify or cancel working orders: from the cause plus latency on, and nothing that has passed is undone."""
-        signal, shard = validated.signal, self._shard(part)
-        row = self._row(part, signal.instrument)
-        at = max(signal.cause.time + self._trader.latency(signal.signal_id), validated.time)
-        at = at if self._context.ordered else max(at, shard.time + 1)
-        if signal.intent is Intent.CANCEL:
-            row.desk.cancel(signal.strategy_id, signal.side, at)
-        else:
-            row.desk.modify(signal.strategy_id, signal.side, at, signal.terms.price, signal.terms.trigger)
-        return self._say(part, signal.instrument, row, []) if row.desk.changed else []
 
     def _adjusted(self, part: Part, event: Adjusted) -> list[Output]:
         name, row, shard = event.instrument, self._row(part, event.instrument), self._shard(part)
@@ -359,34 +321,9 @@ class ExecutionAgent(Agent):
         shard.lost = lost.sequence
         return self._end(part, lost.orders, OrderEvent.REJECT, Reason.DEAD_LETTERED)
 
-    def _late(self, part: Part, validated: Validated) -> Late:
-        """The verdict's orders on a desk of their own, for ticks that may have passed."""
-        signal = validated.signal
-        late: Late | None = part.memory.late
-        if late is None or late.signal_id != signal.signal_id:
-            desk = self._row(part, signal.instrument).desk.late()
-            late = Late(signal.signal_id, signal.instrument, desk, signal.cause.offset, self._quoted(signal))
-            late.changes += self._place(desk, validated)
-            part.memory.late = late
-        return late
-
-    def _meet_late(self, part: Part, late: Late, market: TickBatch | Beat, offset: int) -> None:
-        place = Place(market.source, market.run, part.partition, offset)
-        if isinstance(market, Beat):
-            late.changes += late.desk.pass_time(market.time, place)
-            if market.end:
-                late.changes += late.desk.expire(offset, market.time, Reason.END_OF_DATA)
-            return
-        books = Books(market)
-        for tick in market.ticks:
-            if tick.instrument == late.instrument:
-                shares = traded_since(late.seen.volume if late.seen is not None else None, tick.volume)
-                late.seen = Seen(tick.price, tick.volume)
-                late.changes += late.desk.meet(tick, place, books.get, shares)
-
     # What is said
 
-    def _say(self, part: Part, name: str, row: DeskRow, changes: list[Change]) -> list[Output]:
+    def _say(self, part: Part, name: str, row: DeskRow[D], changes: list[Change]) -> list[Output]:
         """Put the rows that changed, and say each change under the shard's next number."""
         shard = self._shard(part)
         outputs = self._said.changes(part.partition, shard, changes)

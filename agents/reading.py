@@ -8,17 +8,20 @@ from panda_streams.events import (
     Adjusted,
     Beat,
     Booked,
+    Command,
     Completed,
     DayEnd,
     Filled,
     Flatten,
     Mark,
+    OrderReport,
     OrderUpdate,
     Prices,
     Signal,
     Silence,
     StageBeat,
     Stopped,
+    StrangerReport,
     TickBatch,
     Validated,
 )
@@ -29,13 +32,16 @@ __all__ = [
     "brain_writer",
     "execution_writer",
     "read_actions",
+    "read_commands",
     "read_fills",
     "read_marks",
+    "read_reports",
     "read_signals",
     "read_ticks",
     "read_updates",
     "read_validated",
     "risk_writer",
+    "trader_writer",
 ]
 
 FEEDBACK_MS = 1000
@@ -50,6 +56,10 @@ def brain_writer(shard: int) -> str:
 
 def risk_writer() -> str:
     return "risk"
+
+
+def trader_writer() -> str:
+    return "trader"
 
 
 def execution_writer(shard: int) -> str:
@@ -115,6 +125,30 @@ def read_validated(topic: str) -> Input:
 
 def _validated(value: bytes | None) -> Item:
     event: Validated | Adjusted | Flatten | StageBeat = decode_any(value, Validated, StageBeat, Adjusted, Flatten)
+    if isinstance(event, StageBeat):
+        return _beat(event)
+    return Item(event, event.producer, event.time, event.producer, event.sequence)
+
+
+def read_commands(topic: str, shards: int) -> Input:
+    """`<ns>.broker.commands`: each shard of execution is a writer."""
+    return Input("broker.commands", topic, _command, _execution_writers(shards))
+
+
+def _command(value: bytes | None) -> Item:
+    event: Command | StageBeat = decode_any(value, Command, StageBeat)
+    if isinstance(event, StageBeat):
+        return _beat(event)
+    return Item(event, event.producer, event.time, event.producer, event.sequence)
+
+
+def read_reports(topic: str) -> Input:
+    """`<ns>.broker.reports`: the trader writes; what a broker has said acts after the feedback delay."""
+    return Input("broker.reports", topic, _report, (trader_writer(),), FEEDBACK_MS, Bound.NONE)
+
+
+def _report(value: bytes | None) -> Item:
+    event: OrderReport | StrangerReport | StageBeat = decode_any(value, OrderReport, StrangerReport, StageBeat)
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, event.producer, event.time, event.producer, event.sequence)

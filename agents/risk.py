@@ -123,7 +123,8 @@ class RiskAgent(Agent):
         limits = self._limits.now(self._context)
         return Allowance(
             listed=listed,
-            consented=not self._broker.live or config.consents.get(namespace, False),
+            consented=not self._broker.live
+            or config.consents_to(namespace, simulated=context.identity.world.simulated),
             mode=mode,
             mode_reason=reason,
             paused=context.levels.paused(signal.strategy_id) is not None,

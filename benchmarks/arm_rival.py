@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from rocksdict import Options, Rdict, WriteBatch
 
 from agents.context import Context
-from agents.execution import ExecutionAgent
+from agents.paper_execution import PaperExecution
 from agents.portfolio import PortfolioAgent
 from agents.risk import RiskAgent
 from benchmarks.commits import Commits
@@ -69,7 +69,7 @@ def _agents() -> list[Agent]:
     trader = broker.trader(settings, calendar_of(identity.world, settings.calendar))
     return [
         RiskAgent(context, broker, trader, ShardMap(PARTITIONS, instruments)),
-        ExecutionAgent(context, trader),
+        PaperExecution(context, trader),
         PortfolioAgent(context, broker),
     ]
 

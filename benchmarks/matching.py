@@ -18,10 +18,10 @@ import click
 from benchmarks.measure import Result, cpu_us
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
-from panda_streams.domain.desk import Desk
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Order, Product, Role
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.domain.signals import OrderType, Side, Validity
 from panda_streams.domain.ticks import Place, Tick, TickRef
 
@@ -36,8 +36,8 @@ _OTHERS = 500
 """Instruments beside the one whose ticks are measured."""
 _FEW, _MANY = 100, 10_000
 _VENUE = PaperTrader(
-    PaperMarket(0, 0, slippage=Decimal("0.0001"), participation=Decimal(1), queue=QueueModel.THROUGH),
     Calendar.simulated(),
+    PaperMarket(0, 0, slippage=Decimal("0.0001"), participation=Decimal(1), queue=QueueModel.THROUGH),
 )
 
 
@@ -77,16 +77,16 @@ def _order(share: Instrument, number: int, away: int, kind: OrderType) -> Order:
     )
 
 
-def _desk(share: Instrument, orders: int) -> Desk:
+def _desk(share: Instrument, orders: int) -> PaperDesk:
     """A desk on which so many orders wait."""
-    desk = Desk("paper", share, _VENUE)
+    desk = PaperDesk("paper", share, _VENUE)
     for number in range(orders):
         kind = OrderType.LIMIT if number // 2 % 2 else OrderType.SL_M
         desk.place(_order(share, number, 5 + 5 * (number % 4_000), kind), _OPEN)
     return desk
 
 
-def _walk(desks: dict[str, Desk], ticks: list[Tick]) -> Callable[[], None]:
+def _walk(desks: dict[str, PaperDesk], ticks: list[Tick]) -> Callable[[], None]:
     """Tell a desk all ticks; none of its orders is reached."""
     offsets = count(1)
 
@@ -102,7 +102,7 @@ def _no_book(row: int) -> None:
     return None
 
 
-def _filling(desk: Desk, share: Instrument, ticks: list[Tick]) -> Callable[[], None]:
+def _filling(desk: PaperDesk, share: Instrument, ticks: list[Tick]) -> Callable[[], None]:
     """Place an order before each tick, which fills it at once."""
     offsets, numbers = count(1), count(_MANY)
 

@@ -14,6 +14,8 @@ from msgspec import Struct
 from pydantic import Field
 
 from panda_streams.domain.bookings import Booking
+from panda_streams.domain.brokerage import Modification, OrderRequest, Word
+from panda_streams.domain.callbook import Stranger
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.orders import Fill, OrderState, Product, Reason, Role, Ticket
 from panda_streams.domain.risk.modes import Latch, Mode
@@ -28,6 +30,8 @@ __all__ = [
     "Adjusted",
     "Beat",
     "Booked",
+    "Command",
+    "CommandKind",
     "Completed",
     "DayEnd",
     "DeadLetter",
@@ -38,6 +42,7 @@ __all__ = [
     "Level",
     "Mark",
     "Mode",
+    "OrderReport",
     "OrderUpdate",
     "Phase",
     "Prices",
@@ -47,6 +52,7 @@ __all__ = [
     "Snapshot",
     "StageBeat",
     "Stopped",
+    "StrangerReport",
     "TickBatch",
     "Validated",
     "WIRE_EVENTS",
@@ -218,6 +224,79 @@ class OrderUpdate(Value):
     """Event time of the change, milliseconds since the epoch."""
     fill: Fill | None
     """The fill that changed it, if one did."""
+    broker_id: str | None = None
+    """A real broker's own id of the order."""
+    note: str = ""
+    """A real broker's own words, as why it refused the order."""
+    producer: str
+    sequence: int
+
+
+class CommandKind(StrEnum):
+    """What is asked of a trader."""
+
+    PLACE = "PLACE"
+    """Send an order, once."""
+    MODIFY = "MODIFY"
+    """Change one that may be at the broker."""
+    CANCEL = "CANCEL"
+    """Take one back."""
+
+
+class Command(Value):
+    """What execution asks of the trader of a real broker. It is durable before anything is sent."""
+
+    kind: Literal["command"] = "command"
+    world: str
+    namespace: str
+    what: CommandKind
+    """PLACE, MODIFY or CANCEL."""
+    order_id: str
+    """The order that it is about."""
+    shard: int
+    """Of its instrument: where the report of it goes."""
+    closes: bool
+    """True for an order that only reduces: it goes first, and uses what is kept of each limit for such."""
+    request: OrderRequest | None = None
+    """The order, if it is to be placed."""
+    change: Modification | None = None
+    """What it is to become, if it is to be changed."""
+    time: int
+    """Event time of its cause, milliseconds since the epoch."""
+    until: int | None = None
+    """Event time after which an entry is too late to be placed."""
+    producer: str
+    sequence: int
+
+
+class OrderReport(Value):
+    """What the trader knows of an order: the only way in which a broker's word reaches execution."""
+
+    kind: Literal["report"] = "report"
+    world: str
+    namespace: str
+    order_id: str
+    """The order that it is about."""
+    instrument: str
+    """Its instrument: on whose desk it is."""
+    word: Word
+    """What is known of it, and what the broker said."""
+    time: int
+    """Event time at which it was said, milliseconds since the epoch; it acts a second later on the replay clock."""
+    producer: str
+    sequence: int
+
+
+class StrangerReport(Value):
+    """What the account holds beyond the orders of its arm, on its way into the book `_unattributed`."""
+
+    kind: Literal["stranger"] = "stranger"
+    world: str
+    namespace: str
+    stranger: Stranger
+    """What was found, and where."""
+    time: int
+    """Event time at which it was said, milliseconds since the epoch."""
     producer: str
     sequence: int
 
@@ -385,6 +464,8 @@ class ActionKind(StrEnum):
     """End all orders, close all positions, and halt."""
     RESUME = "RESUME"
     """Take back the stops that the arm has put itself in."""
+    STOP = "STOP"
+    """Stop the arm: its trader has found at the broker what its books do not explain."""
 
 
 class Action(Value):
@@ -405,6 +486,8 @@ class Action(Value):
     """Of a split or bonus: the share."""
     ratio: Ratio | None = None
     """Of a split or bonus: new shares for old ones."""
+    mode: Mode | None = None
+    """Of a STOP: REDUCING or HALTED."""
     price: Decimal | None = Field(None, gt=0)
     """Of a split or bonus: the last price before it, at which a part of a share is paid out."""
     who: str
@@ -510,6 +593,8 @@ WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
     "signals.raw": (Signal, StageBeat),
     "signals.validated": (Validated, Adjusted, Flatten, StageBeat),
     "signals.rejected": (Rejected,),
+    "broker.commands": (Command, StageBeat),
+    "broker.reports": (OrderReport, StrangerReport, StageBeat),
     "orders.updates": (OrderUpdate, Prices, Silence, DayEnd, StageBeat),
     "orders.filled": (Filled, Booked),
     "marks": (Mark,),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TypeVar
 
-from panda_streams.brokers.port import Trader
+from panda_streams.brokers.port import SimulatedTrader
 from panda_streams.codec import decode, decode_depth, decode_market
 from panda_streams.domain.bookings import Booking, BookingKind
 from panda_streams.domain.calendar import trading_date
@@ -88,7 +88,7 @@ class OrderLog:
                     return booking
         return None
 
-    async def again(self, facts: Facts, instrument: Instrument, trader: Trader) -> tuple[Rerun | None, str]:
+    async def again(self, facts: Facts, instrument: Instrument, trader: SimulatedTrader) -> tuple[Rerun | None, str]:
         """Let the order meet the ticks of its life again; else say why that cannot be done."""
         place = _place(facts)
         if place is None:

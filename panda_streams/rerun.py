@@ -13,12 +13,13 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from panda_streams.domain.calendar import Session
-from panda_streams.domain.desk import Change, Desk
-from panda_streams.domain.exchange import Exchange, accept
+from panda_streams.domain.desk import Change
+from panda_streams.domain.exchange import Market, accept
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.matching import Match, Sight, Trade
 from panda_streams.domain.orders import Amendment, Fill, Order, OrderState, Product, Reason, Role, order_id
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.domain.positions import Position
 from panda_streams.domain.signals import OrderType, Side, Validity
 from panda_streams.domain.ticks import Depth, Place, Tick, TickRef, traded_since
@@ -99,7 +100,7 @@ class Rerun:
     """Where the log says something else; empty if it nowhere does."""
 
 
-def began(facts: Facts, moments: Sequence[Moment], instrument: Instrument, exchange: Exchange) -> Order | None:
+def began(facts: Facts, moments: Sequence[Moment], instrument: Instrument, exchange: Market) -> Order | None:
     """The order as it was decided; None if the log does not say from what, or if it never met the market."""
     first = facts.first
     if first.role is Role.SETTLEMENT or first.reason in (Reason.TICKS_GONE, Reason.INSTRUMENT_UNKNOWN):
@@ -149,7 +150,7 @@ def _decided_at(facts: Facts, moments: Sequence[Moment]) -> TickRef | None:
     return None
 
 
-def _own_order(first: OrderUpdate, cause: TickRef, exchange: Exchange) -> Order:
+def _own_order(first: OrderUpdate, cause: TickRef, exchange: Market) -> Order:
     return Order(
         order_id=first.order_id,
         signal_id=first.signal_id,
@@ -174,7 +175,7 @@ def rerun(
     order: Order,
     moments: Iterable[Moment],
     instrument: Instrument,
-    exchange: Exchange,
+    exchange: Market,
     volume: int | None,
 ) -> Rerun:
     """Let an order meet the moments of its life again, and stop where the log says something else.
@@ -187,7 +188,7 @@ def rerun(
 
 class _Again:
     def __init__(
-        self, facts: Facts, order: Order, instrument: Instrument, exchange: Exchange, volume: int | None
+        self, facts: Facts, order: Order, instrument: Instrument, exchange: Market, volume: int | None
     ) -> None:
         self._facts = facts
         self._instrument = instrument
@@ -284,12 +285,12 @@ class _Again:
             else:
                 self._take([_followed(order, update)])
 
-    def _desk(self, order: Order, held: int, *orders: Order) -> Desk:
+    def _desk(self, order: Order, held: int, *orders: Order) -> PaperDesk:
         """A desk with the order alone, and with its strategy's position where that bounds it."""
         # Under NRML the desk leaves a position alone: what was squared off is told by the log.
         position = Position(quantity=held, product=Product.NRML, since=0, cost=Decimal(0), best=0)
         positions = {order.strategy_id: position} if held and order.reduces else {}
-        return Desk(self._facts.first.namespace, self._instrument, self._exchange, orders, positions)
+        return PaperDesk(self._facts.first.namespace, self._instrument, self._exchange, orders, positions)
 
     def _position(self, moment: Moment | None) -> int:
         """The strategy's position just before the order takes its turn at a moment; None: before its first."""
@@ -340,7 +341,7 @@ class _Again:
 class _Watched:
     """An exchange whose answers to one order are written down."""
 
-    exchange: Exchange
+    exchange: Market
     order_id: str
     looks: list[Look]
 

@@ -203,8 +203,15 @@ class Settings(BaseSettings):
         alias="PANDA_KITE_TIMEOUT_S",
         gt=0,
         le=60,
-        description="Seconds that a call to Kite may take to connect, and then to wait for its answer. An order "
+        description="Seconds that a call to Kite may take to connect and to wait for its answer, in all. An order "
         "without one may have been placed, and is looked for.",
+    )
+    kite_absent_after_s: float = Field(
+        60.0,
+        alias="PANDA_KITE_ABSENT_AFTER_S",
+        gt=0,
+        description="Seconds after an order was sent without an answer until it is taken for one that never arrived, "
+        "if Kite's book does not have it. Orders have shown minutes late; an exit is then sent again.",
     )
     kite_record: bool = Field(
         False,

@@ -58,6 +58,15 @@ ARM_TOPICS = (
     TopicSpec("signals.validated", TopicKey.SHARD, "Validated; Adjusted; Flatten", "execution", retention_hours=_MONTH),
     TopicSpec("signals.rejected", TopicKey.ACCOUNT, "Rejected", "tools", retention_hours=_MONTH),
     TopicSpec(
+        "broker.commands",
+        TopicKey.ACCOUNT,
+        "Command",
+        "the trader of a real broker",
+        retention_hours=_MONTH,
+        config={"flush.messages": "1"},
+    ),
+    TopicSpec("broker.reports", TopicKey.SHARD, "OrderReport; StrangerReport", "execution", retention_hours=_MONTH),
+    TopicSpec(
         "orders.updates", TopicKey.ACCOUNT, "OrderUpdate; Prices; Silence; DayEnd", "risk", retention_hours=_MONTH
     ),
     TopicSpec("orders.filled", TopicKey.STRATEGY, "Filled; Booked", "portfolio", retention_hours=_MONTH),

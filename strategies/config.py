@@ -8,7 +8,7 @@ import re
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, StrictBool, ValidationError, field_validator, model_validator
@@ -76,8 +76,9 @@ class StrategyConfig(Value):
     """Broker accounts that receive its signals. Paper is always among them unless `paper: false`."""
     paper: StrictBool = True
     """False takes paper off its brokers: no paper book to compare with."""
-    consents: dict[str, StrictBool] = Field(default={})
-    """Consent to real orders, by broker (`<broker>_trading_enabled`): without it a live arm refuses each signal."""
+    consents: dict[str, StrictBool | Literal["simulated"]] = Field(default={})
+    """Consent to orders of a live arm, by broker (`<broker>_trading_enabled`): without it the arm refuses each signal.
+    `simulated` consents in simulated and replayed worlds alone, where no real money moves."""
     params: dict[str, Any] = Field(default={})
     """Parameters of the strategy's class; those not given have its defaults."""
     accounts: dict[str, AccountConfig]
@@ -115,6 +116,11 @@ class StrategyConfig(Value):
             if names.count(name) > 1:
                 raise ValueError(f"{name} is listed twice")
         return names
+
+    def consents_to(self, broker: str, *, simulated: bool) -> bool:
+        """Whether it consents to orders of a live arm, in a world that is `simulated` or not."""
+        consent = self.consents.get(broker, False)
+        return simulated if consent == "simulated" else consent is True
 
     @cached_property
     def version(self) -> str:

@@ -26,6 +26,8 @@ class ExecutionRow(Row):
     """Working orders, oldest first."""
     positions: dict[str, Position] = {}  # noqa: RUF012  pydantic copies defaults
     """By strategy_id; what is flat is absent."""
+    made: int = 0
+    """Orders that the desk has decided without a cause of their own: their ids are counted with it."""
     ended: tuple[str, ...] = ()
     """The last orders that ended, oldest first, and all that ended in the last micro-batch: taken out of the mirror
     again after a restart."""

@@ -8,6 +8,7 @@ from agents.account.bookkeeping import Done, carry_out
 from agents.account.said import Said
 from agents.context import Context
 from panda_streams.domain.instruments import InstrumentKind
+from panda_streams.domain.orders import UNATTRIBUTED
 from panda_streams.domain.risk.limits import ACCOUNT
 from panda_streams.domain.risk.modes import Latch, Mode, StopReason
 from panda_streams.domain.risk.watch import funded
@@ -35,13 +36,17 @@ def act(row: RiskRow, action: Action, context: Context, shards: ShardMap, said: 
             return _flatten(row, action, said)
         case ActionKind.RESUME:
             return _resume(row, action, said)
+        case ActionKind.STOP:
+            return _stop(row, action, said)
         case _:
             return _keep_books(row, action, context, shards, said)
 
 
 def finish_flattening(row: RiskRow, said: Said) -> RiskRow:
     """Say that all positions are closed, once they are."""
-    if row.flattening is None or row.account.reservations or any(b.positions for b in row.account.books.values()):
+    if row.flattening is None or row.account.reservations:
+        return row
+    if any(book.positions for name, book in row.account.books.items() if name != UNATTRIBUTED):
         return row
     said.completed(row.flattening, row.time, "all orders have ended and all positions are closed", done=True)
     return row.model_copy(update={"flattening": None, "version": row.version + 1})
@@ -83,6 +88,19 @@ def _flatten(row: RiskRow, action: Action, said: Said) -> RiskRow:
     said.flatten(action.action_id, row.time)
     row = row.model_copy(update={"latches": (*others, latch), "flattening": action.action_id})
     return finish_flattening(row, said)
+
+
+def _stop(row: RiskRow, action: Action, said: Said) -> RiskRow:
+    """The trader has found at the broker what the books do not explain."""
+    latch = Latch(
+        reason=StopReason.BROKER_BOOK,
+        mode=action.mode or Mode.HALTED,
+        level=ACCOUNT,
+        detail=action.reason,
+        since=row.time,
+    )
+    said.stopped(latch)
+    return row.model_copy(update={"latches": (*row.latches, latch)})
 
 
 def _resume(row: RiskRow, action: Action, said: Said) -> RiskRow:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from agents.desks.shard import Seen
 from panda_streams.codec import decode_market
-from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.desk import Change
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.errors import BadEvent
 from panda_streams.events import Beat, TickBatch
 from panda_streams.streams.inputs import Received
@@ -28,7 +29,7 @@ class Late:
 
     signal_id: str
     instrument: str
-    desk: Desk
+    desk: PaperDesk
     next: int
     """Offset up to which the log has been met."""
     seen: Seen | None

@@ -10,9 +10,11 @@ from agents.context import Context
 from agents.desks.shard import Shard
 from agents.reading import execution_writer
 from panda_streams.codec import encode
+from panda_streams.domain.broker_desk import Ask
+from panda_streams.domain.brokerage import OrderRequest
 from panda_streams.domain.desk import Change
 from panda_streams.domain.ticks import price_of
-from panda_streams.events import DayEnd, Filled, Mark, OrderUpdate, Prices, Silence, StageBeat
+from panda_streams.events import Command, CommandKind, DayEnd, Filled, Mark, OrderUpdate, Prices, Silence, StageBeat
 from panda_streams.streams.agent import Output
 from panda_streams.streams.sender import partition_of
 
@@ -27,6 +29,7 @@ class Said:
         self._updates = context.topic("orders.updates")
         self._filled = context.topic("orders.filled")
         self._marks = context.topic("marks")
+        self._commands = context.topic("broker.commands")
         self._account = context.namespace.encode()
         self._home = partition_of(self._account, context.partitions)
 
@@ -54,6 +57,8 @@ class Said:
                 reason=change.reason,
                 time=change.time,
                 fill=change.fill,
+                broker_id=order.broker_id,
+                note=change.note,
                 **sequenced,
             )
             outputs.append(self._to_account(update))
@@ -61,6 +66,22 @@ class Said:
                 filled = Filled(fill=change.fill, **sequenced)
                 outputs.append(Output(self._filled, order.strategy_id.encode(), encode(filled)))
         return outputs
+
+    def command(self, number: int, shard: Shard, ask: Ask, request: OrderRequest | None, until: int | None) -> Output:
+        """What a desk asks of the trader; `request` if an order is to be placed."""
+        what = CommandKind.CANCEL if ask.cancel else CommandKind.PLACE if ask.change is None else CommandKind.MODIFY
+        command = Command(
+            what=what,
+            order_id=ask.order.order_id,
+            shard=number,
+            closes=ask.order.reduces,
+            request=request,
+            change=ask.change,
+            time=ask.time,
+            until=until,
+            **self._next(number, shard),
+        )
+        return Output(self._commands, self._account, encode(command), self._home)
 
     def prices(self, number: int, shard: Shard, moved: Mapping[str, int], time: int) -> Output:
         """Last prices, in smallest units, of what is held."""
@@ -76,6 +97,11 @@ class Said:
     def beat(self, number: int, reached: int) -> Output:
         """How far event time has come."""
         return self._to_account(StageBeat(world=self._context.world, producer=execution_writer(number), time=reached))
+
+    def beat_to_trader(self, number: int, reached: int) -> Output:
+        """How far event time has come, for the trader of a real broker."""
+        beat = StageBeat(world=self._context.world, producer=execution_writer(number), time=reached)
+        return Output(self._commands, self._account, encode(beat), self._home)
 
     def marks(self, number: int, prices: Mapping[str, Mapping[str, int]], time: int) -> Iterator[Output]:
         """A mark for each strategy; its prices, in smallest units, by instrument."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from panda_streams.domain.desk import Change, Desk
 from panda_streams.domain.instruments import Instruments
 from tables.execution import ExecutionRow, ShardRow
 
 __all__ = ["DeskRow", "Seen", "Shard"]
+
+D = TypeVar("D", bound=Desk)
 
 _ENDED = 20
 """Ended orders that a row goes on remembering once the mirror has been told."""
@@ -25,10 +27,10 @@ class Seen(NamedTuple):
 
 
 @dataclass(slots=True)
-class DeskRow:
+class DeskRow(Generic[D]):
     """A row of the table, decoded: changed in place by the step that puts it."""
 
-    desk: Desk
+    desk: D
     ended: tuple[str, ...] = ()
 
     def take(self, changes: list[Change]) -> None:
@@ -40,7 +42,10 @@ class DeskRow:
         self.ended = self.ended[-_ENDED:]
 
     def dump(self) -> bytes:
-        row = ExecutionRow(orders=tuple(self.desk.orders.values()), positions=self.desk.positions, ended=self.ended)
+        desk = self.desk
+        row = ExecutionRow(
+            orders=tuple(desk.orders.values()), positions=desk.positions, made=desk.made, ended=self.ended
+        )
         return row.model_dump_json().encode()
 
 

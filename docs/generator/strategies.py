@@ -46,7 +46,7 @@ def _config_table(kind: type[Value], *more: tuple[str, ...]) -> str:
             continue  # written into `trades`
         shown = "<broker>_trading_enabled" if name == "consents" else name
         default = "required" if field.is_required() or name == "brokers" else f"`{yaml(field.default)}`"
-        type_name = "true or false" if name == "consents" else type_text(field.annotation, missing="")
+        type_name = "true, false or simulated" if name == "consents" else type_text(field.annotation, missing="")
         type_name = type_name.replace("](#", "](events.md#")
         if name == "consents":
             default = "`false`"

@@ -30,6 +30,7 @@ _COMMANDS = {
     "risk": "panda_streams.cli.risk:risk",
     "feed": "panda_streams.cli.feed:feed",
     "record": "panda_streams.cli.feed:record",
+    "kitesim": "panda_streams.cli.kitesim:kitesim",
     "gateway": "panda_streams.cli.gateway:gateway",
     "kite": "panda_streams.cli.kite:kite",
     "doctor": "panda_streams.cli.doctor:doctor",

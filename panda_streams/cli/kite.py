@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import click
 
-from panda_streams.brokers.zerodha.callback import PATH, Callback
+from panda_streams.brokers.zerodha.callback import PATH, REQUEST_TOKEN, Callback
 from panda_streams.brokers.zerodha.login import exchange, log_out
 from panda_streams.brokers.zerodha.profile import check_app, check_profile, endpoints
 from panda_streams.brokers.zerodha.session import INDIA
@@ -162,9 +162,9 @@ def _from_browser(settings: Settings, open_it: bool, wait_s: int) -> str:
 def _request_token(text: str) -> str:
     """The request token in what a person pasted: itself, or the address with it."""
     token = parse_qs(urlsplit(text.strip()).query).get("request_token", [text.strip()])[0]
-    if not (token.isascii() and token.isalnum()):
+    if not REQUEST_TOKEN.fullmatch(token):
         raise SettingsError(
-            "that is no request token", fix="pass the letters and digits behind request_token= in the browser's address"
+            "that is no request token", fix="pass what stands behind request_token= in the browser's address"
         )
     return token
 

@@ -21,7 +21,7 @@ from panda_streams.embedded.deployment import Deployment, deploy
 from panda_streams.embedded.procfile import children_environment, find_procfile, read_procfile
 from panda_streams.embedded.supervisor import Ended, Supervisor
 from panda_streams.errors import BadInput, SettingsError
-from panda_streams.identity import Clock, World
+from panda_streams.identity import Clock, Role, World
 from panda_streams.kite import KiteProfile
 from panda_streams.settings import Settings, load_settings
 
@@ -73,6 +73,11 @@ def _settings(feed: str | None, speed: str | None, clock: Clock | None) -> Setti
     if clock:
         update["clock"] = Clock(clock)
     source = feed or settings.feed
+    if source == _KITE and settings.kite_profile is KiteProfile.SIMULATOR:
+        raise SettingsError(
+            "the feed is to be Kite, and PANDA_KITE_PROFILE is simulator: that has no ticks but those of this feed",
+            fix="set PANDA_KITE_PROFILE to production or sandbox, or take another feed, as --feed sim",
+        )
     if source not in (_SIMULATOR, _KITE):
         path = Path(source).expanduser().absolute()
         if not path.is_file():
@@ -135,6 +140,8 @@ async def _up(settings: Settings, world: World, procfile: Path, stopping: asynci
         }
     )
     programs = read_procfile(procfile, env, home.logs(world))
+    if settings.kite_profile is not KiteProfile.SIMULATOR:
+        programs = [program for program in programs if program.name != Role.KITESIM.value]
     _log_to(home.logs(world) / "up.log")
     alerter = _alerter(settings, world)
     shown = screen()
@@ -178,7 +185,7 @@ def _telling(alerter: Alerter) -> Callable[[Ended], None]:
 
 async def _show(settings: Settings, deployment: Deployment, shown: Screen, stopping: asyncio.Event) -> None:
     """Show the processes every second until told to stop, and the screen's address once the gateway is ready."""
-    reader = HealthReader(deployment.servers.redis, ["feed", "brain", "gateway", *registered_brokers()])
+    reader = HealthReader(deployment.servers.redis, ["feed", "brain", "kitesim", "gateway", *registered_brokers()])
     dashboard = f"http://127.0.0.1:{settings.ports.gateway}"
     announced = False
     try:

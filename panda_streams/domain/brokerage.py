@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
-from panda_streams.domain.orders import Product
+from panda_streams.domain.orders import Product, Reason
 from panda_streams.domain.signals import OrderType, Side, Validity
 from panda_streams.domain.values import Value
 
@@ -22,11 +22,13 @@ __all__ = [
     "BrokerOrder",
     "BrokerStatus",
     "BrokerTrade",
+    "Known",
     "LoggedOut",
     "Modification",
     "OrderRequest",
     "Progress",
     "Unreachable",
+    "Word",
 ]
 
 
@@ -158,6 +160,42 @@ class BrokerBook(Value):
 
     orders: tuple[BrokerOrder, ...]
     trades: tuple[BrokerTrade, ...]
+
+
+class Known(StrEnum):
+    """What is known of an order that was given to the trader."""
+
+    SENDING = "SENDING"
+    """It may be on its way from now on."""
+    DROPPED = "DROPPED"
+    """It was not sent and will not be."""
+    TAKEN = "TAKEN"
+    """The broker has received it."""
+    REFUSED = "REFUSED"
+    """The broker has refused it: it is not in its book."""
+    UNKNOWN = "UNKNOWN"
+    """It may or may not be at the broker."""
+    ABSENT = "ABSENT"
+    """The broker's book, read late enough, does not have it."""
+    BOOK = "BOOK"
+    """It is in the broker's book, with all its trades so far."""
+
+
+class Word(Value):
+    """What a trader says of an order: the only way in which a broker's word reaches a desk."""
+
+    known: Known
+    time: int
+    """Of what it tells of, milliseconds since the epoch."""
+    broker_id: str | None = None
+    order: BrokerOrder | None = None
+    """As the book has it, if it does."""
+    trades: tuple[BrokerTrade, ...] = ()
+    """All trades of it so far; they add up to what `order` says was filled."""
+    reason: Reason | None = None
+    """Why it was dropped or refused, where that is the arm's own doing."""
+    text: str = ""
+    """In the broker's words."""
 
 
 class Progress(Value):

@@ -6,6 +6,7 @@ order. A tick costs nothing for orders whose price it does not reach: orders wai
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
@@ -14,8 +15,8 @@ from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.exchange import Exchange
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import OrderEvent, advance, fill_order
-from panda_streams.domain.matching import Sight, Trade
-from panda_streams.domain.orders import Amendment, Fill, Order, OrderState, Product, Reason, Role, order_id
+from panda_streams.domain.matching import Trade
+from panda_streams.domain.orders import Fill, Order, Product, Reason, Role, order_id
 from panda_streams.domain.positions import Position, adjusted, moved
 from panda_streams.domain.protection import Guard, Protection
 from panda_streams.domain.signals import OrderType, Side, Validity, identify
@@ -36,13 +37,16 @@ class Change(NamedTuple):
     """Event time of the change."""
     fill: Fill | None = None
     reason: Reason | None = None
+    note: str = ""
+    """A real broker's own words."""
 
 
-class Desk:
-    """Working orders and positions in one instrument.
+class Desk(ABC):
+    """Working orders and positions in one instrument: what is decided here, whoever trades.
 
     The caller gives it ticks and time in the order of the log: `meet` for each tick of the instrument, `pass_time` for
-    each beat. Each returns the changes, in the order in which they happened.
+    each beat. Each returns the changes, in the order in which they happened. How an order comes to be, changes and
+    ends is the market's: paper_desk.py, broker_desk.py.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class Desk:
         """By strategy_id; what is flat is absent."""
         self.changed = False
         """True if it differs from what was stored; set to False by who stores it."""
+        self.made = 0
+        """Orders that were ever decided here without a cause of their own: their ids are counted with it."""
         self.frozen = False
         """True while the arm decides no exit by itself: a hard halt."""
         self._waiting = Waiting(instrument.decimals)
@@ -89,51 +95,46 @@ class Desk:
         for strategy_id in self.positions:
             self._watch(strategy_id)
 
-    # What is asked of it
+    # How the market takes what is decided
 
+    @abstractmethod
     def place(self, order: Order, time: int) -> list[Change]:
         """Take an order in at event time `time`, or refuse it."""
-        self.changed = True
-        refusal = self._refusal(order)
-        if refusal is not None:
-            return [Change(advance(order, OrderEvent.REJECT), time, reason=refusal)]
-        if order.reduces and not self._closable(order):
-            return [Change(advance(order, OrderEvent.CANCEL), time, reason=Reason.POSITION_CLOSED)]
-        stops = order.order_type in (OrderType.SL, OrderType.SL_M)
-        order = advance(order, OrderEvent.ARM if stops else OrderEvent.OPEN)
-        self._enter(order)
-        return [Change(order, time)]
 
-    def cancel(self, strategy_id: str, side: Side, at: int) -> None:
-        """Cancel a strategy's working orders on a side, legs of brackets apart; it acts at event time `at`."""
-        for order in self._of_signals(strategy_id, side):
-            if order.cancel_at is None:
-                self._replace(order.model_copy(update={"cancel_at": at}))
+    @abstractmethod
+    def _decide(self, order: Order, time: int) -> list[Change]:
+        """Take in an order that the arm has decided by itself: no rule of the exchange is asked for it."""
 
-    def modify(self, strategy_id: str, side: Side, at: int, price: Decimal | None, trigger: Decimal | None) -> None:
-        """Give a strategy's working orders on a side other prices, as far as they have such; it acts at `at`, and not
-        before what was asked for earlier."""
-        for order in self._of_signals(strategy_id, side):
-            asked = order.amendments
-            amendment = Amendment(
-                at=max(at, asked[-1].at) if asked else at,
-                price=price if order.price is not None else None,
-                trigger=trigger if order.state is OrderState.TRIGGER_PENDING else None,
-            )
-            if amendment.price is not None or amendment.trigger is not None:
-                self._replace(order.model_copy(update={"amendments": (*asked, amendment)}))
+    @abstractmethod
+    def _withdraw(self, order: Order, event: OrderEvent, time: int, reason: Reason) -> list[Change]:
+        """See to it that a working order ends, and say what follows from that now."""
+
+    @abstractmethod
+    def _resize(self, order: Order, quantity: int, time: int, reason: Reason) -> list[Change]:
+        """Give a working leg another quantity."""
+
+    @abstractmethod
+    def _meet_orders(
+        self, tick: Tick, place: Place, book: Callable[[int], Depth | None], traded: int | None
+    ) -> list[Change]:
+        """What a tick does to the working orders."""
+
+    @abstractmethod
+    def _fall_due(self, order: Order, at: int) -> list[Change]:
+        """What was planned for an order at this moment."""
+
+    # What is asked of it
 
     def expire(self, before: int, time: int, reason: Reason) -> list[Change]:
         """End the working orders that were caused before an offset of the tick log."""
-        return [
-            self._end(order, OrderEvent.EXPIRE, time, reason)
-            for order in list(self.orders.values())
-            if order.cause.offset < before
-        ]
+        orders = [order for order in self.orders.values() if order.cause.offset < before]
+        return [change for order in orders for change in self._withdraw(order, OrderEvent.EXPIRE, time, reason)]
 
     def flatten(self, action: str, cause: TickRef, time: int) -> list[Change]:
         """End all orders, and close all positions at the market: an operator's `action`, by its id."""
-        changes = [self._end(order, OrderEvent.CANCEL, time, Reason.FLATTENED) for order in list(self.orders.values())]
+        changes: list[Change] = []
+        for order in list(self.orders.values()):
+            changes += self._withdraw(order, OrderEvent.CANCEL, time, Reason.FLATTENED)
         for strategy_id, position in sorted(self.positions.items()):
             changes += self._decide(self._own_order(strategy_id, position, Role.FLATTEN, cause, action), time)
             self._watch(strategy_id)
@@ -161,24 +162,6 @@ class Desk:
             self._watch(strategy_id)
         return changes
 
-    def late(self) -> Desk:
-        """A desk with the same positions and no order, for an order that must meet ticks which have passed.
-
-        It closes nothing by itself: this desk does, now or once they are joined.
-        """
-        return Desk(self._namespace, self._instrument, self._exchange, (), self.positions, watches=False)
-
-    def join(self, late: Desk, time: int) -> list[Change]:
-        """Take over what is left on a desk of `late`, at the event time that this desk has come to."""
-        self.changed = True
-        gone = self.positions.keys() - late.positions.keys()
-        self.positions = late.positions
-        for strategy_id in (*gone, *self.positions):
-            self._watch(strategy_id)
-        for order in late.orders.values():
-            self._enter(order)
-        return [change for strategy_id in sorted(self._reducing) for change in self._nothing_left(strategy_id, time)]
-
     # What the log says
 
     def meet(self, tick: Tick, place: Place, book: Callable[[int], Depth | None], traded: int | None) -> list[Change]:
@@ -192,30 +175,6 @@ class Desk:
             changes += self._meet_orders(tick, place, book, traded)
         if self._guards:
             changes += self._meet_positions(tick, place)
-        return changes
-
-    def _meet_orders(
-        self, tick: Tick, place: Place, book: Callable[[int], Depth | None], traded: int | None
-    ) -> list[Change]:
-        time, changes = tick.time, list[Change]()
-        waiting, orders = self._waiting, self.orders
-        arrived = waiting.arrive(orders, time, (place.offset, tick.row))
-        first = {name for name in arrived if orders[name].state is OrderState.WORKING}
-        for name in waiting.triggered(tick.price):
-            order = orders[name] = advance(orders[name], OrderEvent.TRIGGER)
-            self.changed = True
-            waiting.put_on_market(order)
-            changes.append(Change(order, time, reason=Reason.TRIGGERED))
-            first.add(name)
-        reached = waiting.reached(tick, first)
-        if not reached:
-            return changes
-        depth = book(tick.row)
-        for name in reached:
-            order_now = orders.get(name)
-            if order_now is not None:  # else what came before it at this tick has ended it
-                sight = Sight(tick, depth, traded, name in first)
-                changes += self._match(order_now, sight, place.ref(tick.row, time))
         return changes
 
     def pass_time(self, time: int, place: Place) -> list[Change]:
@@ -240,28 +199,8 @@ class Desk:
             order = self.orders.get(name)
             if order is None:
                 continue
-            if order.cancel_at == at:
-                changes.append(self._end(order, OrderEvent.CANCEL, at, Reason.CANCELLED_BY_STRATEGY))
-            elif order.expires_at == at:
-                changes.append(self._end(order, OrderEvent.EXPIRE, at, self._why_expired(order, at)))
-            elif order.amendments and order.amendments[0].at == at:
-                changes.append(self._amend(order))
+            changes += self._fall_due(order, at)
         return changes
-
-    def _amend(self, order: Order) -> Change:
-        amendment, *later = order.amendments
-        amended = advance(
-            order,
-            OrderEvent.MODIFY,
-            price=amendment.price or order.price,
-            trigger=amendment.trigger or order.trigger,
-            amendments=tuple(later),
-            queue=None,
-            looked=False,
-            live_at=max(order.live_at, amendment.at),
-        )
-        self._replace(amended)
-        return Change(amended, amendment.at, reason=Reason.MODIFIED_BY_STRATEGY)
 
     def _why_expired(self, order: Order, at: int) -> Reason:
         session = self._exchange.session(self._instrument, at)
@@ -359,26 +298,6 @@ class Desk:
 
     # Matching
 
-    def _match(self, order: Order, sight: Sight, ref: TickRef) -> list[Change]:
-        if order.reduces and not self._closable(order):
-            return [self._end(order, OrderEvent.CANCEL, ref.time, Reason.POSITION_CLOSED)]
-        match = self._exchange.match(order, self._instrument, sight)
-        changes: list[Change] = []
-        if match.queue != order.queue or not order.looked:
-            order = order.model_copy(update={"queue": match.queue, "looked": True})
-            self.orders[order.order_id] = order
-            self.changed = True
-        for trade in match.trades:
-            left = self.orders.get(order.order_id)
-            if left is None:
-                break
-            quantity = min(trade.quantity, self._closable(left)) if left.reduces else trade.quantity
-            changes += self._filled(left, Trade(quantity, trade.price), ref)
-        left = self.orders.get(order.order_id)
-        if left is not None and left.validity is Validity.IOC:
-            changes.append(self._end(left, OrderEvent.CANCEL, ref.time, Reason.IOC_REMAINDER))
-        return changes
-
     def _filled(self, order: Order, trade: Trade, ref: TickRef) -> list[Change]:
         """Count a trade, and do what follows from it."""
         exchange, session = self._exchange, self._exchange.session(self._instrument, ref.time)
@@ -439,10 +358,12 @@ class Desk:
 
     def _nothing_left(self, strategy_id: str, time: int) -> list[Change]:
         """End a strategy's orders that could only close what it no longer holds."""
+        orders = [self.orders[name] for name in self._reducing.get(strategy_id, ())]
         return [
-            self._end(self.orders[name], OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
-            for name in list(self._reducing.get(strategy_id, ()))
-            if not self._closable(self.orders[name])
+            change
+            for order in orders
+            if not self._closable(order)
+            for change in self._withdraw(order, OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
         ]
 
     # Brackets
@@ -457,9 +378,7 @@ class Desk:
             if leg is None:
                 changes += self._new_leg(entry, role, price, fill)
                 continue
-            leg = advance(leg, OrderEvent.MODIFY, quantity=leg.quantity + fill.quantity)
-            self._replace(leg)
-            changes.append(Change(leg, fill.time, reason=Reason.ENTRY_FILLED))
+            changes += self._resize(leg, leg.quantity + fill.quantity, fill.time, Reason.ENTRY_FILLED)
         return changes
 
     def _leg(self, parent: str, role: Role) -> Order | None:
@@ -497,19 +416,10 @@ class Desk:
         if sibling is None:
             return []
         if sibling.remaining <= fill.quantity:
-            return [self._end(sibling, OrderEvent.CANCEL, fill.time, Reason.OTHER_LEG_FILLED)]
-        sibling = advance(sibling, OrderEvent.MODIFY, quantity=sibling.quantity - fill.quantity)
-        self._replace(sibling)
-        return [Change(sibling, fill.time, reason=Reason.OTHER_LEG_FILLED)]
+            return self._withdraw(sibling, OrderEvent.CANCEL, fill.time, Reason.OTHER_LEG_FILLED)
+        return self._resize(sibling, sibling.quantity - fill.quantity, fill.time, Reason.OTHER_LEG_FILLED)
 
     # The lists
-
-    def _decide(self, order: Order, time: int) -> list[Change]:
-        """Take in an order that the arm has decided by itself: no rule of the exchange is asked for it."""
-        self.changed = True
-        order = advance(order, OrderEvent.ARM if order.order_type is OrderType.SL_M else OrderEvent.OPEN)
-        self._enter(order)
-        return [Change(order, time)]
 
     def _own_order(self, strategy_id: str, position: Position, role: Role, cause: TickRef, moment: str) -> Order:
         """A MARKET order that closes a position, decided by the arm at a moment."""

@@ -12,7 +12,7 @@ from panda_streams.domain.matching import Match, Sight, Trade
 from panda_streams.domain.orders import Order, Product, Role, Ticket
 from panda_streams.domain.signals import Signal
 
-__all__ = ["Exchange", "accept", "order_of"]
+__all__ = ["Exchange", "Market", "accept", "order_of"]
 
 
 class Exchange(Protocol):
@@ -21,14 +21,18 @@ class Exchange(Protocol):
     def latency(self, order_id: str) -> int:
         """Event time in milliseconds from an order's cause until the market can fill it."""
 
-    def match(self, order: Order, instrument: Instrument, sight: Sight) -> Match:
-        """What a look at the market gives an order that is on it."""
-
     def charges(self, order: Order, instrument: Instrument, trade: Trade, on: date) -> dict[str, Decimal]:
         """The charges of a trade by head, before the order counts it."""
 
     def session(self, instrument: Instrument, time: int) -> Session | None:
         """The session of the day of `time`, an event time; None if there is none that day."""
+
+
+class Market(Exchange, Protocol):
+    """An exchange that fills orders from the tick log alone."""
+
+    def match(self, order: Order, instrument: Instrument, sight: Sight) -> Match:
+        """What a look at the market gives an order that is on it."""
 
 
 def accept(signal: Signal, ticket: Ticket, verdict_at: int, instrument: Instrument, exchange: Exchange) -> Order:

@@ -9,7 +9,18 @@ from panda_streams.domain.signals import OrderType, Side, Validity, identify
 from panda_streams.domain.ticks import TickRef
 from panda_streams.domain.values import Value
 
-__all__ = ["Amendment", "Fill", "Order", "OrderState", "Product", "Reason", "Role", "Ticket", "order_id"]
+__all__ = [
+    "Amendment",
+    "Fill",
+    "Order",
+    "OrderState",
+    "Product",
+    "Reason",
+    "Role",
+    "Ticket",
+    "UNATTRIBUTED",
+    "order_id",
+]
 
 
 class Product(StrEnum):
@@ -125,6 +136,20 @@ class Reason(StrEnum):
     """The arm does not know the instrument, or it cannot be traded."""
     CIRCUIT_LIMIT = "CIRCUIT_LIMIT"
     """Its price lies outside of today's price band."""
+    BROKER_REFUSED = "BROKER_REFUSED"
+    """The broker has not taken it, or has rejected it; its words are with the update."""
+    BROKER_CANCELLED = "BROKER_CANCELLED"
+    """It was cancelled at the broker, and not at the arm's wish: by hand, by the exchange, or at the day's end."""
+    BROKER_LIMIT = "BROKER_LIMIT"
+    """The limits toward the broker are used up: sent, it would have been refused."""
+    TOO_LATE = "TOO_LATE"
+    """An entry that could not be sent in time: what it was decided on is too old."""
+    BOOK_GONE = "BOOK_GONE"
+    """The broker's book of its day is gone: it works no more, and what it traded is found in what the account holds."""
+    MADE_WAY = "MADE_WAY"
+    """It made way for another order that closes the position: no more may be at the broker than there is to close."""
+    NEVER_ARRIVED = "NEVER_ARRIVED"
+    """The broker's book, read late enough, does not have it."""
     DEAD_LETTERED = "DEAD_LETTERED"
     """Its record could not be processed and lies on the dead-letter topic."""
 
@@ -194,6 +219,16 @@ class Order(Value):
     """Changes of its prices that were asked for and have not acted yet, the first one first."""
     cancel_at: int | None = None
     """Event time at which a cancellation that was asked for acts."""
+    sent: bool = False
+    """Of a real broker: true once it was given to the trader; one that closes a position may have to wait."""
+    broker_id: str | None = None
+    """The broker's own id of it."""
+    withdrawn: Reason | None = None
+    """Of a real broker: why it is being taken away, until the broker says that it has ended."""
+    modified: int = 0
+    """How often a real broker was asked to change it."""
+    attempt: int = 1
+    """Which try it is: an exit that is proved never to have reached the broker is tried again."""
 
     @property
     def remaining(self) -> int:
@@ -246,6 +281,10 @@ class Fill(Value):
     def charged(self) -> Decimal:
         """All charges of the fill."""
         return sum(self.charges.values(), Decimal(0))
+
+
+UNATTRIBUTED = "_unattributed"
+"""The book of what a broker's account holds beyond those of the strategies."""
 
 
 def order_id(namespace: str, cause: str, role: Role, leg: int = 1, attempt: int = 1) -> str:

@@ -24,6 +24,10 @@ class Position(Value):
     """What it cost, charges apart, with its sign."""
     best: int
     """The best last price since it was opened, in smallest units: what a trailing stop follows."""
+    breached_at: int | None = None
+    """At a real broker: event time at which its stop was reached, while the one at the exchange has not closed it."""
+    calm_until: int = 0
+    """At a real broker: event time before which the arm decides no exit, for the broker has refused one."""
 
 
 def moved(before: Position | None, signed: int, fill: Fill, decimals: int) -> Position | None:

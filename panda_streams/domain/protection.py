@@ -53,6 +53,13 @@ class Guard:
         return self._best
 
     @property
+    def stop(self) -> Decimal | None:
+        """The last price at which a loss is stopped now, the trailing stop's included; None without either."""
+        trailing = None if self._trailing is None else self._best * self._trailing
+        stops = [stop for stop in (self._stop, trailing) if stop is not None]
+        return (max(stops) if self._long else min(stops)) if stops else None
+
+    @property
     def ends_at(self) -> int | None:
         """Event time at which the position is closed whatever its price."""
         return self._ends_at

@@ -100,6 +100,8 @@ class Part:
     inputs: Inputs
     memory: Any = None
     """What the agent keeps beside its rows: only what the log and the rows can give again."""
+    wake: Callable[[], None] = lambda: None
+    """Has the loop ask the agent for its news; called from the loop's own thread."""
 
 
 class Agent(ABC):
@@ -145,6 +147,20 @@ class Agent(ABC):
     def announce(self, part: Part) -> list[Output]:
         """What is to be said that no record asks for; asked after `refresh`, and sent once."""
         return []
+
+    def news(self, part: Part) -> list[Output] | None:
+        """Take in what came from outside of every log, as a broker's answer, by putting rows; returns what it says of
+        it, None if nothing came. Asked after `part.wake`. It is carried out as the steps of a micro-batch are: rows
+        and outbox are durable before anything is said. What is lost with a crash must be asked for again."""
+        return None
+
+    def reached(self, part: Part, reached: int) -> int | None:
+        """How far event time has come for what the agent says, given how far it has for its inputs; None: not at all
+        yet. An agent that speaks for somebody else may be behind its inputs."""
+        return reached
+
+    def close(self, part: Part) -> None:  # noqa: B027  most agents have nothing to end
+        """End what `open` has begun: the partition is given up."""
 
     def wants(self, part: Part, item: Item) -> Wanted | None:
         """The range of the log that the step of `item` needs beside its rows, if it has not been supplied yet."""

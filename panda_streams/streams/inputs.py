@@ -160,7 +160,7 @@ class Stream:
 
     def behind(self, effect: int) -> bool:
         """Whether it may still bring a record that acts before `effect`."""
-        return self.lagging or self.watermark + self.delay < effect
+        return self.log.awaited and (self.lagging or self.watermark + self.delay < effect)
 
     @property
     def next(self) -> int:
@@ -190,6 +190,8 @@ class Log:
         """Records that are not decoded yet, after all that are: of a log with one writer, whose order is theirs."""
         self.strays: deque[Held] = deque()
         """Records that cannot be decoded: handled before anything else, for nobody waits for them."""
+        self.awaited = True
+        """False while its agent knows that nothing can come on it: then nothing waits for it."""
         self.next = 0
         self.ready_from: dict[str, int] = {}
         """After a restart: offset from which each stream still lacks its records."""

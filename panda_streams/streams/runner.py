@@ -87,14 +87,14 @@ class Runner:
         self.agent = agent
         self.name = agent.name
         self.partition = partition
-        self.task = Task(agent, partition, lambda key: table.read(partition, key), shared.dead_letter)
+        self._wake = asyncio.Event()
+        self.task = Task(agent, partition, lambda key: table.read(partition, key), shared.dead_letter, self._wake.set)
         self.stopping = False
         self.free = asyncio.Event()
         """Set while nothing is in hand that was decided and may not have been said yet."""
         self._inbox: deque[Delivery] = deque()
         self._waiting = 0
         """Records in the inbox."""
-        self._wake = asyncio.Event()
         self._heard = dict.fromkeys(self.task.inputs.logs, time.monotonic())
         """When each input came last, or was looked after."""
         self._delivered = self._wrote = time.monotonic()
@@ -122,6 +122,7 @@ class Runner:
         try:
             await self._take_over()
             while not self.stopping:
+                self._wake.clear()  # before it is looked at what there is: whatever comes meanwhile sets it again
                 await self._receive()
                 await self._look_at_tails()
                 if not await self._work(write=self._due(), beats=1 if self._quiet() else None):
@@ -133,6 +134,8 @@ class Runner:
             raise
         except BaseException as error:  # noqa: BLE001  whatever it is, the process must not go on
             _die(self, error)
+        finally:
+            self.task.close()
 
     def _due(self) -> bool:
         return time.monotonic() - self._wrote >= _WRITE_S
@@ -193,8 +196,7 @@ class Runner:
 
     async def _rest(self) -> None:
         """Wait for a list, or until something is due."""
-        self._wake.clear()
-        if self._inbox or self.stopping:
+        if self.stopping:
             return
         wait = _IDLE_S
         if self.task.unwritten:

@@ -53,13 +53,14 @@ class Task:
         partition: int,
         read: Callable[[bytes], bytes | None],
         dead_letter: Callable[[Stray], Output],
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.agent = agent
         self.partition = partition
         self.inputs = Inputs(agent.inputs, ordered=agent.ordered)
         self._read = read
         self._dead_letter = dead_letter
-        self._part = Part(partition, Rows(read, agent.load, agent.dump), self.inputs)
+        self._part = Part(partition, Rows(read, agent.load, agent.dump), self.inputs, wake=wake)
         self._number = 0
         """Micro-batches written so far."""
         self._written = {topic: 0 for topic in self.inputs.logs}
@@ -119,6 +120,9 @@ class Task:
         if said := self.agent.announce(self._part):
             self._unwritten = True
             return Batch(said, None, 0, None)
+        if (news := self.agent.news(self._part)) is not None:
+            self._unwritten = True
+            return Batch(news, self._rows(news), 0, None)
         outputs: list[Output] = []
         items, size, time = 0, 0, None
         part, agent, inputs = self._part, self.agent, self.inputs
@@ -200,10 +204,16 @@ class Task:
     def beat(self, now: float) -> list[Output]:
         """What to send after the outputs: how far event time has come; nothing if it has not moved since."""
         reached = self.inputs.reached()
+        if reached is not None:
+            reached = self.agent.reached(self._part, reached)
         if reached is None or (self.said is not None and reached <= self.said):
             return []
         self.said = reached
         return self.agent.beat(self._part, reached, now)
+
+    def close(self) -> None:
+        """Let the agent end what it began with the partition."""
+        self.agent.close(self._part)
 
     def supply(self, wanted: Wanted, records: list[Received]) -> None:
         self.agent.supply(self._part, wanted, records)

@@ -11,9 +11,10 @@ from random import Random
 
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
-from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.desk import Change
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Order, Product, Role
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.domain.signals import Side, Validity
 from panda_streams.domain.ticks import Place, TickRef
 from tests.orders.account import Account
@@ -54,7 +55,7 @@ def try_share(tape: Tape, orders: int, seed: int) -> Counts:
         counts.orders += 2 if case.exit is not None else 1
         cases.append(case)
     market = PaperMarket(500, 200, Decimal("0.0001"), Decimal("0.25"), tuple(QueueModel)[tape.number // 3 % 3])
-    venue = PaperTrader(market, Calendar.simulated())
+    venue = PaperTrader(Calendar.simulated(), market)
     outcomes = _worked(tape, cases, venue, counts)
     session = venue.session(tape.share, tape.ticks[0].time)
     assert session is not None
@@ -71,7 +72,7 @@ def try_share(tape: Tape, orders: int, seed: int) -> Counts:
 
 def _worked(tape: Tape, cases: Sequence[Case], venue: PaperTrader, counts: Counts) -> dict[str, Outcome]:
     """What the desk makes of all cases."""
-    desk, account = Desk("paper", tape.share, venue), Account()
+    desk, account = PaperDesk("paper", tape.share, venue), Account()
     outcomes: defaultdict[str, Outcome] = defaultdict(Outcome)
 
     def hear(changes: list[Change]) -> None:
@@ -96,7 +97,7 @@ def _worked(tape: Tape, cases: Sequence[Case], venue: PaperTrader, counts: Count
             for _, case, what in told.get(row, ()):
                 hear(_carry_out(desk, tape, case, what, venue))
             if row % _RELOADED_EVERY == _RELOADED_EVERY - 1:
-                desk = Desk("paper", tape.share, venue, tuple(desk.orders.values()), desk.positions)
+                desk = PaperDesk("paper", tape.share, venue, tuple(desk.orders.values()), desk.positions)
         session = venue.session(tape.share, tape.ticks[0].time)
         assert session is not None
         hear(desk.pass_time(session.closes, Place("orders", "1", 0, len(tape.ticks))))
@@ -121,7 +122,7 @@ def _steps(cases: Sequence[Case]) -> Iterator[tuple[int, Case, Plan | Asked]]:
         yield row, case, step
 
 
-def _carry_out(desk: Desk, tape: Tape, case: Case, what: Plan | Asked, venue: PaperTrader) -> list[Change]:
+def _carry_out(desk: PaperDesk, tape: Tape, case: Case, what: Plan | Asked, venue: PaperTrader) -> list[Change]:
     time = tape.ticks[what.row].time
     if isinstance(what, Plan):
         return desk.place(_order(tape, case, what, venue), time)

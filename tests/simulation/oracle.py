@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from agents.reading import FEEDBACK_MS, brain_writer, execution_writer, risk_writer
 from panda_streams.codec import decode, decode_any, decode_depth, decode_market
 from panda_streams.domain.calendar import trading_date
-from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.desk import Change
 from panda_streams.domain.exchange import accept
 from panda_streams.domain.orders import Order, Reason, Role, Ticket
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.domain.settlement_price import settlement_price
 from panda_streams.domain.signals import Intent, Signal
 from panda_streams.domain.ticks import Place, Tick, price_of
@@ -202,8 +203,8 @@ def _alone(arm: Arm, shard: int, order: Order, time: int, records: Iterable[_Rec
     return changes
 
 
-def _desk(arm: Arm, name: str) -> Desk:
-    return Desk(arm.namespace, INSTRUMENTS[name], arm.trader, protections=arm.protections)
+def _desk(arm: Arm, name: str) -> PaperDesk:
+    return PaperDesk(arm.namespace, INSTRUMENTS[name], arm.trader, protections=arm.protections)
 
 
 def _order(arm: Arm, validated: Validated, ticket: Ticket) -> Order:

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from agents import reading
 from agents.desks.shard import DeskRow, Seen, Shard
-from agents.execution import ExecutionAgent
+from agents.paper_execution import PaperExecution
 from agents.risk import RiskAgent
-from panda_streams.domain.desk import Desk
 from panda_streams.domain.orders import Order
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.events import TickBatch
 from panda_streams.streams.agent import Output
 from panda_streams.streams.inputs import Inputs, Item, Received, Stream, StreamCursor
@@ -94,7 +94,7 @@ def _timed_by_its_first_tick(value: bytes | None) -> Item:
     return replace(item, time=item.event.ticks[0].time) if isinstance(item.event, TickBatch) else item
 
 
-def _as_if_nothing_had_looked(self: ExecutionAgent, key: str, data: bytes) -> Shard | DeskRow:
+def _as_if_nothing_had_looked(self: PaperExecution, key: str, data: bytes) -> Shard | DeskRow:
     row = _load(self, key, data)
     if isinstance(row, DeskRow):
         orders = [order.model_copy(update={"looked": False}) for order in row.desk.orders.values()]
@@ -102,29 +102,29 @@ def _as_if_nothing_had_looked(self: ExecutionAgent, key: str, data: bytes) -> Sh
     return row
 
 
-def _without_positions(self: ExecutionAgent, key: str, data: bytes) -> Shard | DeskRow:
+def _without_positions(self: PaperExecution, key: str, data: bytes) -> Shard | DeskRow:
     row = _load(self, key, data)
     if isinstance(row, DeskRow):
         row.desk = self._desk(key, row.desk.orders.values())
     return row
 
 
-def _without_volumes(self: ExecutionAgent, key: str, data: bytes) -> Shard | DeskRow:
+def _without_volumes(self: PaperExecution, key: str, data: bytes) -> Shard | DeskRow:
     row = _load(self, key, data)
     if isinstance(row, Shard):
         row.seen = {name: Seen(seen.price, None) for name, seen in row.seen.items()}
     return row
 
 
-def _all_of_it(self: Desk, order: Order) -> int:
+def _all_of_it(self: PaperDesk, order: Order) -> int:
     return order.remaining
 
 
-def _as_if_no_desk_had_met_them(self: Desk) -> Desk:
-    return Desk(self._namespace, self._instrument, self._exchange, (), self.positions, self._protections)
+def _as_if_no_desk_had_met_them(self: PaperDesk) -> PaperDesk:
+    return PaperDesk(self._namespace, self._instrument, self._exchange, (), self.positions, self._protections)
 
 
-_load = ExecutionAgent.load
+_load = PaperExecution.load
 _market = reading._market
 _enter, _restore = Stream.enter, Task.restore
 _first_ordered, _reached, _make_risk = Inputs._first_ordered, Inputs.reached, RiskAgent.__init__
@@ -143,10 +143,10 @@ SABOTAGES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "a batch has the time of its first tick": lambda: patch.object(reading, "_market", _timed_by_its_first_tick),
     "verdicts are said before they are durable": lambda: patch.object(RiskAgent, "outbox", False),
     "risk judges as records come": lambda: patch.object(RiskAgent, "__init__", _as_it_comes),
-    "an order looks for the first time again": lambda: patch.object(ExecutionAgent, "load", _as_if_nothing_had_looked),
-    "positions are not stored with orders": lambda: patch.object(ExecutionAgent, "load", _without_positions),
-    "the last volumes are not stored": lambda: patch.object(ExecutionAgent, "load", _without_volumes),
-    "what only reduces is not capped": lambda: patch.object(Desk, "_closable", _all_of_it),
-    "a late desk decides what was decided": lambda: patch.object(Desk, "late", _as_if_no_desk_had_met_them),
+    "an order looks for the first time again": lambda: patch.object(PaperExecution, "load", _as_if_nothing_had_looked),
+    "positions are not stored with orders": lambda: patch.object(PaperExecution, "load", _without_positions),
+    "the last volumes are not stored": lambda: patch.object(PaperExecution, "load", _without_volumes),
+    "what only reduces is not capped": lambda: patch.object(PaperDesk, "_closable", _all_of_it),
+    "a late desk decides what was decided": lambda: patch.object(PaperDesk, "late", _as_if_no_desk_had_met_them),
 }
 """What is taken away, and how."""

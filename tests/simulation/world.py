@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from agents.context import Context
-from agents.execution import ExecutionAgent
+from agents.paper_execution import PaperExecution
 from agents.portfolio import PortfolioAgent
 from agents.risk import RiskAgent
 from agents.strategy import Brain
@@ -201,10 +201,10 @@ class World:
 
     def _arm(self, namespace: str, chance: random.Random) -> Arm:
         context = _context(self.market, namespace)
-        trader = PaperTrader(self.market.scenario.market, CALENDAR)
+        trader = PaperTrader(CALENDAR, self.market.scenario.market)
         broker = Broker(namespace, namespace, "INR", live=False, trader=None)
         books = {partition_of(s.config.strategy_id.encode(), PARTITIONS) for s in self.market.strategies}
-        portfolio, execution = PortfolioAgent(context, broker), ExecutionAgent(context, trader)
+        portfolio, execution = PortfolioAgent(context, broker), PaperExecution(context, trader)
         home, risk = partition_of(namespace.encode(), PARTITIONS), RiskAgent(context, broker, trader, SHARDS)
         return Arm(
             namespace,

@@ -8,11 +8,12 @@ from typing import Any
 
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
-from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.desk import Change
 from panda_streams.domain.exchange import accept
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Fill, Product, Role, Ticket, order_id
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Intent, Side, Signal, Terms
 from panda_streams.domain.ticks import Depth, DepthLevel, Place, traded_since
@@ -33,7 +34,7 @@ def a_trader(**changed: Any) -> PaperTrader:
         "participation": Decimal("0.25"),
         "queue": QueueModel.THROUGH,
     }
-    return PaperTrader(PaperMarket(**{**settings, **changed}), Calendar.simulated())
+    return PaperTrader(Calendar.simulated(), PaperMarket(**{**settings, **changed}))
 
 
 def moments_of(
@@ -112,7 +113,7 @@ class Story:
     def run(self) -> None:
         """Let the desk meet everything: a verdict before the ticks of its time, as on the replay clock."""
         protections = {"Momentum": self._protection} if self._protection is not None else {}
-        desk, volume = Desk("paper", INSTRUMENT, self.trader, protections=protections), None
+        desk, volume = PaperDesk("paper", INSTRUMENT, self.trader, protections=protections), None
         waiting = sorted(self._verdicts, key=lambda verdict: verdict.time)
         for moment in self.moments:
             while waiting and waiting[0].time <= moment.time:
@@ -124,7 +125,7 @@ class Story:
             if moment.tick.row == self._flattened:
                 self._said(desk.flatten("action", moment.place.ref(2**31, moment.time), moment.time))
 
-    def _judged(self, desk: Desk, verdict: Validated) -> None:
+    def _judged(self, desk: PaperDesk, verdict: Validated) -> None:
         signal = verdict.signal
         at = max(signal.cause.time + self.trader.latency(signal.signal_id), verdict.time)
         if signal.intent is Intent.CANCEL:

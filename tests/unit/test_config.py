@@ -64,7 +64,7 @@ def test_the_files_of_the_package_are_good():
     configs = {config.strategy_id: config for config in load_strategies(None, _INSTRUMENTS, _BROKERS)}
 
     assert configs["Momentum_NIFTY_1"].brokers == ("paper", "zerodha")
-    assert configs["Momentum_NIFTY_1"].consents == {"zerodha": False}
+    assert configs["Momentum_NIFTY_1"].consents == {"zerodha": "simulated"}
     assert configs["MeanReversion_NIFTY_1"].brokers == ("paper",)
     assert not configs["MeanReversion_NIFTY_1"].consents
 

@@ -16,8 +16,8 @@ from panda_streams.brokers.port import Broker, Trader
 from panda_streams.cli import panda
 from panda_streams.domain.calendar import Calendar, trading_date
 from panda_streams.domain.contract_note import Tally
-from panda_streams.domain.desk import Desk
 from panda_streams.domain.orders import Order, Product, Role
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.domain.signals import OrderType, Side, Validity
 from panda_streams.domain.ticks import Place
 from panda_streams.errors import PandaError
@@ -207,7 +207,7 @@ def test_the_example_of_a_broker_fills_an_order_as_it_is_written(tmp_path, monke
     instrument = load_instruments()[INFY]
 
     trader: Trader = broker.trader(Settings.model_construct(), Calendar.simulated())
-    desk = Desk("acme", instrument, trader)
+    desk = PaperDesk("acme", instrument, trader)
     desk.place(order, T0)
     [change] = desk.meet(a_tick(139_055, row=1, time=T0 + 200), Place("sim", "1", 0, 1), lambda row: None, None)
 

@@ -1,7 +1,14 @@
-"""Zerodha: known as a broker, so that strategies can list it and its signals are kept; its arm cannot trade yet."""
+"""Zerodha: an account that is traded through Kite Connect."""
 
 from panda_streams.brokers.port import Broker
+from panda_streams.brokers.zerodha.trader import ZerodhaTrader
 
-__all__ = ["BROKER"]
+__all__ = ["BROKER", "ZerodhaTrader"]
 
-BROKER = Broker(namespace="zerodha", title="Zerodha (Kite Connect)", currency="INR", live=True, trader=None)
+BROKER = Broker(
+    namespace="zerodha",
+    title="Zerodha (Kite Connect)",
+    currency="INR",
+    live=True,
+    trader=ZerodhaTrader.from_settings,
+)

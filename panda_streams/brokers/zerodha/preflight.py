@@ -70,12 +70,12 @@ def preflight(settings: Settings, world: World) -> dict[str, Check]:
         "login": lambda: check_session(settings, world),
         "clock": lambda: check_clock(at, settings.kite_timeout_s),
         "static IP": lambda: check_address(at.profile),
-        "consents": lambda: check_consents(_strategies(settings), at.profile),
+        "consents": lambda: check_consents(_strategies(settings), at.profile, world),
         "limits": lambda: check_limits(settings),
         "alerts": lambda: check_alerts(settings),
         "calendar": lambda: check_calendar(settings, today),
-        "market protection": lambda: check_protection(_strategies(settings), at.profile),
-        "delivery": lambda: check_delivery(_strategies(settings)),
+        "market protection": lambda: check_protection(_strategies(settings), at.profile, world),
+        "delivery": lambda: check_delivery(_strategies(settings), world),
         "instruments": lambda: check_instruments(settings, today),
     }
     return {name: _guarded(check) for name, check in checks.items()}
@@ -142,10 +142,10 @@ def check_address(profile: KiteProfile) -> Check:
     )
 
 
-def check_consents(strategies: Iterable[StrategyConfig], profile: KiteProfile) -> Check:
+def check_consents(strategies: Iterable[StrategyConfig], profile: KiteProfile, world: World) -> Check:
     """Which strategies may place orders there."""
     listed = [config for config in strategies if _NAMESPACE in config.brokers]
-    may = [config.strategy_id for config, _ in _trading(listed)]
+    may = [config.strategy_id for config, _ in _trading(listed, world)]
     others = [config.strategy_id for config in listed if config.strategy_id not in may]
     text = f"with orders: {_names(may)}; without: {_names(others)}"
     if may:
@@ -186,11 +186,11 @@ def check_calendar(settings: Settings, today: date) -> Check:
     return Check(_grave(settings.kite_profile), text, "add them, and the year, to the file of PANDA_CALENDAR")
 
 
-def check_protection(strategies: Iterable[StrategyConfig], profile: KiteProfile) -> Check:
+def check_protection(strategies: Iterable[StrategyConfig], profile: KiteProfile, world: World) -> Check:
     """Whether each account can send orders at the market, as every exit by the arm is one."""
     if profile is KiteProfile.SANDBOX:
         return Check(Verdict.WARN, "the sandbox takes LIMIT orders alone", "use the simulator")
-    without = [config.strategy_id for config, account in _trading(strategies) if not account.market_protection]
+    without = [config.strategy_id for config, account in _trading(strategies, world) if not account.market_protection]
     if not without:
         return Check(Verdict.OK, "set for every strategy that trades there")
     return Check(
@@ -200,9 +200,9 @@ def check_protection(strategies: Iterable[StrategyConfig], profile: KiteProfile)
     )
 
 
-def check_delivery(strategies: Iterable[StrategyConfig]) -> Check:
+def check_delivery(strategies: Iterable[StrategyConfig], world: World) -> Check:
     """A note on selling shares that were delivered."""
-    held = [config.strategy_id for config, account in _trading(strategies) if account.product is Product.CNC]
+    held = [config.strategy_id for config, account in _trading(strategies, world) if account.product is Product.CNC]
     if not held:
         return Check(Verdict.OK, "no strategy holds shares as CNC there")
     return Check(
@@ -244,12 +244,12 @@ def _strategies(settings: Settings) -> tuple[StrategyConfig, ...]:
     return load_strategies(settings.strategies, load_instruments(settings.instruments), registered_brokers())
 
 
-def _trading(strategies: Iterable[StrategyConfig]) -> list[tuple[StrategyConfig, AccountConfig]]:
+def _trading(strategies: Iterable[StrategyConfig], world: World) -> list[tuple[StrategyConfig, AccountConfig]]:
     """The strategies that may place orders there, with what they are given."""
     return [
         (config, config.accounts[_NAMESPACE])
         for config in strategies
-        if _NAMESPACE in config.brokers and config.consents.get(_NAMESPACE)
+        if _NAMESPACE in config.brokers and config.consents_to(_NAMESPACE, simulated=world.simulated)
     ]
 
 

@@ -12,7 +12,7 @@ from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.contract_note import Tally
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lots import portion
-from panda_streams.domain.orders import Fill, OrderState, Product
+from panda_streams.domain.orders import UNATTRIBUTED, Fill, OrderState, Product
 from panda_streams.domain.settlement import Holdings
 from panda_streams.domain.signals import Side
 from panda_streams.domain.values import Value
@@ -263,8 +263,10 @@ def order_changed(
     books, prices = account.books, account.prices
     reservations = dict(account.reservations)
     if fill is not None:
-        # A fill without a book cannot be: an order was reserved under it. KeyError is a broken invariant.
-        books = {**books, fill.strategy_id: _filled(books[fill.strategy_id], fill, instrument)}
+        # A fill without a book cannot be: an order was reserved under it. KeyError is a broken invariant. What the
+        # account's broker holds beyond the strategies' books has one of its own, without money.
+        book = books.get(UNATTRIBUTED, Book(cash=ZERO)) if fill.strategy_id == UNATTRIBUTED else books[fill.strategy_id]
+        books = {**books, fill.strategy_id: _filled(book, fill, instrument)}
         if order_id in reservations:
             left = reservations[order_id].quantity - fill.quantity
             reservations[order_id] = reservations[order_id].model_copy(update={"quantity": max(left, 0)})

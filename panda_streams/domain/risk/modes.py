@@ -49,6 +49,8 @@ class StopReason(StrEnum):
     """More orders than the limit are unknown to be at the broker or not."""
     FEED_STALE = "FEED_STALE"
     """No tick has come for longer than the limit while the market trades."""
+    BROKER_BOOK = "BROKER_BOOK"
+    """The broker has an order of ours that no book explains, or one whose fate nobody can tell any more."""
     FLATTENED = "FLATTENED"
     """An operator has flattened the account."""
 

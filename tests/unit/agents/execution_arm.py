@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from agents.execution import ExecutionAgent
+from agents.paper_execution import PaperExecution
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.codec import decode, encode, encode_batch, encode_beat
 from panda_streams.domain.orders import Product, Role, Ticket
@@ -106,7 +106,7 @@ class Arm:
     ) -> None:
         self.ticks = log
         self.context = replace(a_context(ordered=ordered), limits=limits or LimitSet())
-        self.bench = Bench(lambda: ExecutionAgent(self.context, trader))
+        self.bench = Bench(lambda: PaperExecution(self.context, trader))
 
     def tick(self, offset: int) -> None:
         self.bench.deliver(TICKS, offset, self.ticks[offset])

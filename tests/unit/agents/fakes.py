@@ -51,6 +51,7 @@ INSTRUMENTS = Instruments(
 )
 
 TRADER = PaperTrader(
+    Calendar.simulated(),
     PaperMarket(
         latency_ms=500,
         latency_spread_ms=0,
@@ -58,7 +59,6 @@ TRADER = PaperTrader(
         participation=Decimal(1),
         queue=QueueModel.THROUGH,
     ),
-    Calendar.simulated(),
 )
 
 

@@ -67,12 +67,20 @@ def test_the_simulator_runs_in_sim_and_a_recording_in_a_world_of_its_own(recordi
     assert _world(_settings(str(recording), None, None), None).name == "replay:nse-ticks-2021-06-08"
 
 
-def test_the_real_kite_feeds_the_world_live_and_any_other_kite_the_world_sim(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _world(_settings("kite", None, None), None).name == "sim"
+@pytest.mark.parametrize(("profile", "world"), [("production", "live"), ("sandbox", "sim")])
+def test_the_real_kite_feeds_the_world_live_and_the_sandbox_another(
+    monkeypatch: pytest.MonkeyPatch, profile: str, world: str
+) -> None:
+    monkeypatch.setenv("PANDA_KITE_PROFILE", profile)
 
-    monkeypatch.setenv("PANDA_KITE_PROFILE", "production")
+    assert _world(_settings("kite", None, None), None).name == world
 
-    assert _world(_settings("kite", None, None), None).name == "live"
+
+def test_a_deployment_is_not_fed_by_a_simulator_that_it_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANDA_FEED", "kite")
+
+    with pytest.raises(SettingsError, match="PANDA_KITE_PROFILE is simulator"):
+        _settings(None, None, None)
 
 
 def test_a_world_that_is_named_wins(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
-from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.desk import Change
 from panda_streams.domain.exchange import Exchange
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Order, Product, Reason, Role
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import OrderType, Side, Validity
 from panda_streams.domain.ticks import Depth, DepthLevel, Place, TickRef
@@ -40,7 +41,7 @@ def a_market(**fields: Any) -> PaperMarket:
 
 
 def a_venue(calendar: Calendar | None = None, **fields: Any) -> PaperTrader:
-    return PaperTrader(a_market(**fields), calendar or Calendar.simulated())
+    return PaperTrader(calendar or Calendar.simulated(), a_market(**fields))
 
 
 def a_book(bids: Iterable[tuple[int, int]] = (), asks: Iterable[tuple[int, int]] = ()) -> Depth:
@@ -100,7 +101,7 @@ class Floor:
         self.venue = venue or a_venue()
         self.instrument = instrument
         self.protections = protections
-        self.desk = Desk("paper", instrument, self.venue, protections=protections)
+        self.desk = PaperDesk("paper", instrument, self.venue, protections=protections)
         self.offset = 0
         self.row = 0
         self.said: list[Change] = []
@@ -135,7 +136,7 @@ class Floor:
     def reload(self) -> None:
         """Go on with a desk that is made of what a row keeps of this one."""
         orders, positions = tuple(self.desk.orders.values()), self.desk.positions
-        self.desk = Desk("paper", self.instrument, self.venue, orders, positions, self.protections)
+        self.desk = PaperDesk("paper", self.instrument, self.venue, orders, positions, self.protections)
 
     def _say(self, changes: list[Change]) -> list[Change]:
         self.said += changes

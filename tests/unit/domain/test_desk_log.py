@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panda_streams.brokers.paper import PaperTrader
-from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.desk import Change
 from panda_streams.domain.orders import Order
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Side
 from panda_streams.domain.ticks import Place, Tick
@@ -118,7 +119,7 @@ def test_however_ticks_are_cut_into_records_and_beats_strewn_between_them_the_fa
     def fates(cuts: set[int], beats: set[int]) -> list[tuple[Any, ...]]:
         log = list(a_log(ticks, cuts, beats))
         stands = {tick.row: place.offset for place, record in log if isinstance(record, list) for tick, _ in record}
-        desk, said = Desk("paper", SHARE, venue, protections=protections), list[Change]()
+        desk, said = PaperDesk("paper", SHARE, venue, protections=protections), list[Change]()
         for order in placed(entries, ticks, stands):
             said += desk.place(order, order.cause.time)
         for place, record in log:
@@ -143,15 +144,15 @@ def test_an_order_that_comes_after_its_ticks_has_the_fate_of_one_that_came_befor
     ticks = logged(waits, 0)
     (order,) = placed(entries[:1], ticks, {tick.row: tick.row for tick, _ in ticks})
 
-    def meet(desk: Desk, told: Sequence[tuple[Tick, int | None]]) -> list[Change]:
+    def meet(desk: PaperDesk, told: Sequence[tuple[Tick, int | None]]) -> list[Change]:
         said = list[Change]()
         for tick, traded in told:
             said += desk.meet(tick, Place("sim", "1", 0, tick.row), lambda row: None, traded)
         return said
 
-    early = Desk("paper", SHARE, venue)
+    early = PaperDesk("paper", SHARE, venue)
     in_time = [*early.place(order, T0), *meet(early, ticks)]
-    desk = Desk("paper", SHARE, venue)
+    desk = PaperDesk("paper", SHARE, venue)
     meet(desk, ticks[:passed])
     late = desk.late()
     afterwards = [*late.place(order, T0), *meet(late, ticks[:passed])]

@@ -14,8 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from agents.desks.shard import DeskRow
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.corporate_actions import Ratio, adjusted_quantity
-from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.desk import Change
 from panda_streams.domain.orders import Order, Reason, Role
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Side
 from panda_streams.domain.ticks import Depth, Place, Tick
@@ -52,9 +53,9 @@ class DeskMachine(RuleBasedStateMachine):
         self.venue = venue
         self.protections = protections
         self.time = T0 + start
-        self.desks = [Desk("paper", SHARE, venue, protections=protections) for _ in range(3)]
+        self.desks = [PaperDesk("paper", SHARE, venue, protections=protections) for _ in range(3)]
 
-    def _tell(self, told: Callable[[Desk], list[Change]]) -> list[Change]:
+    def _tell(self, told: Callable[[PaperDesk], list[Change]]) -> list[Change]:
         rows = [DeskRow(desk).dump() for desk in self.desks]
         for desk in self.desks:
             desk.changed = False
@@ -122,7 +123,7 @@ class DeskMachine(RuleBasedStateMachine):
         self._tell(lambda desk: self._meet(desk, *told))
 
     @staticmethod
-    def _meet(desk: Desk, tick: Tick, place: Place, book: Depth | None, traded: int | None) -> list[Change]:
+    def _meet(desk: PaperDesk, tick: Tick, place: Place, book: Depth | None, traded: int | None) -> list[Change]:
         return desk.meet(tick, place, lambda row: book if row == tick.row else None, traded)
 
     @rule(wait=WAITS)
@@ -163,7 +164,7 @@ class DeskMachine(RuleBasedStateMachine):
             update={"cause": cause, "live_at": cause.time}
         )
 
-        def told(desk: Desk) -> list[Change]:
+        def told(desk: PaperDesk) -> list[Change]:
             late = desk.late()
             said = late.place(order, cause.time)
             for one in passed:
@@ -177,7 +178,7 @@ class DeskMachine(RuleBasedStateMachine):
         """Make a desk anew of the row that an agent stores of it."""
         row = read_row(ExecutionRow, DeskRow(self.desks[2]).dump())
         frozen = self.desks[2].frozen
-        self.desks[2] = Desk("paper", SHARE, self.venue, row.orders, row.positions, self.protections)
+        self.desks[2] = PaperDesk("paper", SHARE, self.venue, row.orders, row.positions, self.protections)
         self.desks[2].frozen = frozen
 
     @rule()

@@ -8,11 +8,12 @@ import pytest
 
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.domain.calendar import Calendar
-from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.desk import Change
 from panda_streams.domain.exchange import accept
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.domain.orders import Product, Reason, Role, Ticket
+from panda_streams.domain.paper_desk import PaperDesk
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import Side
 from panda_streams.domain.ticks import Place
@@ -20,15 +21,15 @@ from tests.unit.builders import T0, a_ref, a_signal, a_tick
 
 SHARE = Instrument(exchange="NSE", symbol="INFY", kind=InstrumentKind.EQUITY)
 TRADER = PaperTrader(
-    PaperMarket(0, 0, slippage=Decimal(0), participation=Decimal(1), queue=QueueModel.THROUGH), Calendar.simulated()
+    Calendar.simulated(), PaperMarket(0, 0, slippage=Decimal(0), participation=Decimal(1), queue=QueueModel.THROUGH)
 )
 PLACE = Place("sim", "1", 0, 1)
 SECOND = 1000
 
 
-def a_desk(side: Side = Side.BUY, **protection: object) -> Desk:
+def a_desk(side: Side = Side.BUY, **protection: object) -> PaperDesk:
     """A desk with a position of 10 shares at 1000.00, opened at T0 + 1 s."""
-    desk = Desk("paper", SHARE, TRADER, (), {}, {"Momentum": Protection.model_validate(protection)})
+    desk = PaperDesk("paper", SHARE, TRADER, (), {}, {"Momentum": Protection.model_validate(protection)})
     ticket = Ticket(order_id="entry", role=Role.ENTRY, side=side, quantity=10, product=Product.MIS)
     desk.place(accept(a_signal(side=side, cause=a_ref(time=T0)), ticket, T0, SHARE, TRADER), T0)
     desk.meet(a_tick(100_000, row=1, time=T0 + SECOND), PLACE, lambda row: None, None)
@@ -36,7 +37,7 @@ def a_desk(side: Side = Side.BUY, **protection: object) -> Desk:
     return desk
 
 
-def walk(desk: Desk, prices: list[int]) -> list[Change]:
+def walk(desk: PaperDesk, prices: list[int]) -> list[Change]:
     return [
         change
         for n, price in enumerate(prices, start=2)
@@ -83,7 +84,7 @@ def test_a_trailing_stop_goes_on_from_the_best_price_that_was_stored() -> None:
     assert before.changed
     protections = {"Momentum": Protection(trailing_stop=Decimal("0.01"))}
 
-    after = Desk("paper", SHARE, TRADER, before.orders.values(), before.positions, protections)
+    after = PaperDesk("paper", SHARE, TRADER, before.orders.values(), before.positions, protections)
 
     assert [change.reason for change in walk(after, [108_900])] == [Reason.TRAILING_STOP]
 

@@ -33,21 +33,21 @@ def visited(port: int, *addresses: str, strict: bool = True, wait_s: float = 5) 
             browser.join()
 
 
-GOOD = "/kite/callback?action=login&status=success&request_token=abc123"
+GOOD = "/kite/callback?action=login&status=success&request_token=aBc_-123"
 
 
 def test_the_request_token_is_taken_from_the_address(port):
-    assert visited(port, f"{GOOD}&state=mystate") == ([200], "abc123")
+    assert visited(port, f"{GOOD}&state=mystate") == ([200], "aBc_-123")
 
 
 def test_a_login_that_was_not_begun_here_is_not_taken(port):
     taken = visited(port, "/favicon.ico", f"{GOOD}&state=foreign", GOOD, f"{GOOD}4&state=mystate")
 
-    assert taken == ([404, 403, 403, 200], "abc1234")
+    assert taken == ([404, 403, 403, 200], "aBc_-1234")
 
 
 def test_where_kite_may_not_send_the_state_back_none_is_wanted(port):
-    assert visited(port, f"{GOOD}&state=foreign", GOOD, strict=False) == ([403, 200], "abc123")
+    assert visited(port, f"{GOOD}&state=foreign", GOOD, strict=False) == ([403, 200], "aBc_-123")
 
 
 @pytest.mark.parametrize(

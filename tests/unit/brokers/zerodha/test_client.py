@@ -9,7 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from panda_streams.brokers.zerodha.client import KiteClient
 from panda_streams.brokers.zerodha.profile import endpoints
@@ -88,6 +90,7 @@ ENDS = {
     "a refusal with status 200": (failure(200, "InputException", "Invalid quantity"), UNSURE),
     "an error without its type": (Reply(400, b'{"status": "error", "message": "x"}'), UNSURE),
     "JSON that is none": (Reply(200, b'{"status": "succ'), UNSURE),
+    "JSON that is too deep": (Reply(200, b"[" * 100_000), UNSURE),
     "JSON that is a list": (Reply(200, b"[]"), UNSURE),
     "a success without data": (Reply(200, b'{"status": "success"}'), UNSURE),
     "a success without an id": (success({}), UNSURE),
@@ -120,6 +123,42 @@ def test_only_what_is_proved_is_refused(client, fake, end):
     assert (answer.kind, answer.broker_id) == (kind, None)
     assert answer.text
     assert fake.count("POST", "/orders/regular") == 1
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["order_id", "x"]), inner, max_size=2),
+    max_leaves=4,
+)
+_BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "status": st.sampled_from(["success", "error"]) | _JSON,
+        "data": st.just({"order_id": "77"}) | _JSON,
+        "message": st.sampled_from(["Invalid", TIMED_OUT, NO_MARGIN]) | _JSON,
+        "error_type": st.sampled_from(["InputException", "TokenException", "OrderException", "DataException"]) | _JSON,
+    },
+)
+
+
+@hypothesis.settings(
+    max_examples=150, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(
+    status=st.sampled_from([200, 201, 400, 403, 404, 408, 418, 428, 429, 500, 502, 503, 504]), body=_BODIES | _JSON
+)
+def test_whatever_kite_says_there_is_an_answer_and_no_more_than_is_proved(client, fake, status, body):
+    answer = place(client, fake, Reply(status, json.dumps(body).encode()))
+
+    match answer.kind:
+        case AnswerKind.TAKEN:
+            assert (status, body["data"]["order_id"]) == (200, answer.broker_id)
+        case AnswerKind.THROTTLED:
+            assert status == 429
+        case AnswerKind.REFUSED | AnswerKind.LOGGED_OUT:
+            assert status in (400, 403, 404, 418, 428)
+            assert body["status"] == "error"
+            assert body["message"] != TIMED_OUT
 
 
 def test_what_was_never_sent_may_be_sent_again(client, fake, settings, world):

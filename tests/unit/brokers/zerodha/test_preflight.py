@@ -21,14 +21,14 @@ OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
 ACCOUNT = {"capital": "100000", "share_of_capital": "0.1", "max_position": 100}
 
 
-def a_strategy(directory: Path, **account: object) -> Path:
+def a_strategy(directory: Path, *, consent: object = True, **account: object) -> Path:
     directory.mkdir(exist_ok=True)
     form = {
         "strategy_id": "Mine",
         "strategy": "momentum",
         "trades": ["NSE:INFY"],
         "brokers": ["zerodha"],
-        "zerodha_trading_enabled": True,
+        "zerodha_trading_enabled": consent,
         "accounts": {"paper": ACCOUNT, "zerodha": {**ACCOUNT, **account}},
     }
     (directory / "mine.yaml").write_text(yaml.safe_dump(form))
@@ -103,7 +103,10 @@ def test_elsewhere_the_same_only_warns(settings, world, fake, tmp_path):
     )
 
 
-def test_a_strategy_without_consent_trades_nothing(settings, world, fake, here):
+@pytest.mark.parametrize("consent", [False, "simulated"])
+def test_a_strategy_without_consent_to_real_orders_trades_nothing(settings, fake, here, tmp_path, consent):
+    settings = settings.model_copy(update={"strategies": a_strategy(tmp_path / "s", consent=consent)})
+
     checks = preflight(of(settings, KiteProfile.PRODUCTION), World("live"))
 
     assert checks["consents"].verdict is FAIL

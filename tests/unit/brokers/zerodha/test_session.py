@@ -106,6 +106,16 @@ def test_a_file_that_holds_no_session_is_a_clear_error(settings, world, content)
         read_session(settings, world)
 
 
+def test_a_place_that_cannot_be_written_to_is_a_clear_error(settings, world):
+    session_file(settings, world).parent.parent.mkdir(parents=True)
+    session_file(settings, world).parent.write_text("no directory")
+
+    with pytest.raises(BadInput, match="cannot be stored"):
+        write_session(settings, world, a_session())
+    with pytest.raises(LoggedOut, match="cannot be used"):
+        Sessions(settings, world).current()
+
+
 def test_a_login_is_exchanged_and_stored(settings, world, fake):
     session = exchange(settings, world, "request1")
 

@@ -1,0 +1,312 @@
+"""Carries the calls of one account to its broker: one at a time, off the event loop, each durable before it leaves.
+
+A courier lives as long as its worker has the account's partition. What it may do, it looks up anew before each call,
+the last time in the very thread that sends: whether the partition is still its own, by heartbeats that are young, and
+whether the arm is halted. What it hears, it hands to the trader, and waits until that is stored and said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from agents.context import Context
+from agents.trading.mirrored import mirror_link
+from agents.trading.news import (
+    Advanced,
+    Answered,
+    Compared,
+    Dropping,
+    News,
+    Read,
+    Resolved,
+    Restarted,
+    Starting,
+)
+from panda_streams.brokers.port import ConnectedTrader
+from panda_streams.domain import callbook
+from panda_streams.domain.brokerage import Answer, AnswerKind, BrokerClient, LoggedOut, Unreachable
+from panda_streams.domain.callbook import CallKind, CallState, Due, Moment
+from panda_streams.domain.risk.modes import Mode
+from tables.trader import TraderRow
+
+__all__ = ["ABSENT", "Courier", "resolve_setting"]
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ABSENT = "absent"
+_RECONCILE = "reconcile"
+_IDLE_S = 0.2
+"""Between two looks at what there is to do, if nothing wakes the courier."""
+_TROUBLE_S = 1.0
+"""Between two tries while the broker does not answer, or wants a login."""
+_NOT_SENT = Answer(kind=AnswerKind.THROTTLED, text="not sent: the account is not this worker's any more, or is halted")
+
+
+def resolve_setting(order_id: str) -> str:
+    """The level by which an operator says what became of an unknown order."""
+    return f"resolve:{order_id}"
+
+
+class Shop(Protocol):
+    """What a courier needs of its worker."""
+
+    def row(self) -> TraderRow:
+        """The account's row as it stands."""
+
+    def reached(self) -> int | None:
+        """Event time up to which all commands were taken in; None before any."""
+
+    def wake(self) -> None:
+        """Have the news fetched."""
+
+    def licensed(self) -> bool:
+        """Whether the account is still this worker's. Called from the sending thread too."""
+
+    def broken(self) -> None:
+        """The courier cannot go on: the worker must not, either."""
+
+
+class Courier:
+    """Carries the calls of one account."""
+
+    def __init__(self, context: Context, trader: ConnectedTrader, shop: Shop) -> None:
+        self._context = context
+        self._trader = trader
+        self._shop = shop
+        self._client: BrokerClient = trader.connect(context.identity.world)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{context.namespace}-courier")
+        self._news: list[News] = []
+        self._taken = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._told = 0
+        self._stored = 0
+        self._called = asyncio.Event()
+        self._hinted = True
+        self._read_at = 0.0
+        self._compared_at = 0.0
+        self.trouble = ""
+        """Why nothing can be sent, for people; empty if all is well."""
+        self.wants_login = False
+
+    # What the trader calls
+
+    def start(self) -> None:
+        mirror_link(self._context, self._trader.endpoint, "")
+        self._tasks = [asyncio.ensure_future(self._run())]
+        if not self._context.ordered:
+            self._tasks.append(asyncio.ensure_future(self._trader.watch(self._context.identity.world, self._hint)))
+
+    def take(self) -> list[News]:
+        news, self._news = self._news, []
+        self._taken = self._told
+        return news
+
+    def stored(self) -> None:
+        self._stored = self._taken
+        while self._waiting and self._waiting[0][0] <= self._stored:
+            _, future = self._waiting.pop(0)
+            if not future.done():
+                future.set_result(None)
+        self._called.set()
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _hint(self) -> None:
+        """The broker has told of a change: its book is looked at."""
+        self._hinted = True
+        self._called.set()
+
+    async def _tell(self, news: News) -> None:
+        """Hand something to the trader; return once it is durable, and what it says was said."""
+        self._told += 1
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((self._told, future))
+        self._news.append(news)
+        self._shop.wake()
+        await future
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, question)
+
+    # The loop
+
+    async def _run(self) -> None:
+        try:
+            await self._settle_in()
+            while True:
+                self._called.clear()
+                if not await self._turn_safely():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._called.wait(), _TROUBLE_S if self.trouble else _IDLE_S)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            _log.critical("the courier of %s has broken", self._context.namespace, exc_info=True)
+            self._shop.broken()
+            raise
+
+    async def _settle_in(self) -> None:
+        """Wait until no call of an earlier owner can be under way, then take its book over."""
+        if any(call.state is CallState.SENDING for call in self._shop.row().book.calls.values()):
+            await asyncio.sleep(self._trader.pace.settle_in_s)
+        await self._tell(Restarted(self._now()))
+
+    async def _turn_safely(self) -> bool:
+        try:
+            busy = await self._turn()
+        except LoggedOut as error:
+            self._trouble(f"the broker wants a login: {error}", wants_login=True)
+            return False
+        except Unreachable as error:
+            self._trouble(f"the broker does not answer: {error}")
+            return False
+        self._trouble("")
+        return busy
+
+    def _trouble(self, text: str, *, wants_login: bool = False) -> None:
+        if text != self.trouble:
+            (_log.warning if text else _log.info)("%s: %s", self._context.namespace, text or "the broker answers again")
+            self.trouble, self.wants_login = text, wants_login
+            mirror_link(self._context, self._trader.endpoint, text)
+
+    async def _turn(self) -> bool:
+        """Do one thing; False if there is nothing to do."""
+        if not self._shop.licensed():
+            return False
+        mode = self._mode()
+        await self._drop(mode)
+        if await self._resolve():
+            return True
+        if self._read_is_due():
+            await self._read()
+            return True
+        if not self.trouble and (due := self._next(mode)) is not None:
+            await self._call(due)
+            return True
+        if self._compare_is_due():
+            await self._compare()
+        return await self._advance() if self._context.ordered else False
+
+    def _mode(self) -> Mode:
+        return self._context.levels.mode(self._context.namespace)[0]
+
+    def _now(self) -> Moment:
+        """On the replay clock, right after the last beat, or at the time of the last command, if that is later."""
+        wall = time.time_ns() // 1_000_000
+        if not self._context.ordered:
+            return Moment(wall, wall)
+        row = self._shop.row()
+        return Moment(wall, max([row.clock + 1, *(call.time for call in row.book.calls.values())]))
+
+    # Calls
+
+    def _next(self, mode: Mode) -> Due | None:
+        book = self._shop.row().book
+        # One that is unknown may still come to be: what is to close the same position waits at its desk.
+        return callbook.due(book, self._now(), entries=mode.rank < Mode.HALTED.rank, exits=mode is not Mode.HALTED_HARD)
+
+    async def _drop(self, mode: Mode) -> None:
+        now, halted = self._now(), mode.rank >= Mode.HALTED.rank
+        if callbook.put_off(self._shop.row().book, now, halted=halted).words:
+            await self._tell(Dropping(now, halted))
+
+    async def _resolve(self) -> bool:
+        for order_id in self._shop.row().book.unknown:
+            level = self._context.levels.last(self._context.namespace, resolve_setting(order_id))
+            if level is not None and level.value == ABSENT:
+                await self._tell(Resolved(order_id, self._now()))
+                return True
+        return False
+
+    async def _call(self, due: Due) -> None:
+        await self._tell(Starting(due, self._now()))
+        answer = await self._ask(lambda: self._send(due))
+        await self._tell(Answered(due, answer, self._now()))
+        self._hinted = True
+        if answer.kind is AnswerKind.LOGGED_OUT:
+            raise LoggedOut(answer.text)
+
+    def _send(self, due: Due) -> Answer:
+        """Make a call, in the courier's thread."""
+        call, client = due.call, self._client
+        if not self._shop.licensed() or (due.kind is not CallKind.CANCEL and self._mode() is Mode.HALTED_HARD):
+            return _NOT_SENT
+        if due.kind is CallKind.PLACE:
+            return client.place(call.request, call.time)
+        assert call.broker_id is not None
+        if due.kind is CallKind.CANCEL:
+            return client.cancel(call.broker_id, call.time)
+        assert call.change is not None
+        return client.modify(call.broker_id, call.change, call.time)
+
+    # The broker's book
+
+    def _read_is_due(self) -> bool:
+        since = time.monotonic() - self._read_at
+        book, pace = self._shop.row().book, self._trader.pace
+        if not self._read_at:
+            return True
+        if self.trouble:
+            return since >= _TROUBLE_S
+        if self._hinted and book.live:
+            return True
+        if book.live and not self._context.ordered:
+            return since >= pace.poll_s
+        if book.unknown:
+            return since >= pace.poll_s
+        return since >= pace.idle_s and not self._context.ordered
+
+    async def _read(self) -> None:
+        asked_at = time.time_ns() // 1_000_000
+        self._hinted = False
+        found = await self._ask(self._client.book)
+        self._read_at = time.monotonic()
+        await self._tell(Read(found, asked_at, self._now()))
+
+    def _compare_is_due(self) -> bool:
+        pace, book = self._trader.pace, self._shop.row().book
+        if any(call.state in (CallState.SENDING, CallState.UNKNOWN) for call in book.calls.values()):
+            return False
+        level = self._context.levels.last(self._context.namespace, _RECONCILE)
+        reconciled = self._shop.row().reconciled
+        if level is not None and (reconciled is None or reconciled.at < level.at):
+            return True
+        return not self._compared_at or time.monotonic() - self._compared_at >= pace.reconcile_s
+
+    async def _compare(self) -> None:
+        """Compare all that the account holds with the books, if its book stands still meanwhile."""
+        before = await self._ask(self._client.book)
+        asked_at = time.time_ns() // 1_000_000
+        await self._tell(Read(before, asked_at, self._now()))
+        holdings = await self._ask(self._client.holdings)
+        if await self._ask(self._client.book) != before:
+            self._hinted = True
+            return
+        self._compared_at = time.monotonic()
+        await self._tell(Compared(holdings, self._now()))
+
+    # The simulated broker's clock
+
+    async def _advance(self) -> bool:
+        """Let a simulated broker match up to where all commands were taken in, and say what came of it."""
+        row, reached = self._shop.row(), self._shop.reached()
+        if reached is None or reached <= row.clock or row.book.unknown:
+            return False
+        progress = await self._ask(lambda: self._client.advance(reached))
+        if progress.version != row.version:
+            await self._read()
+        if progress.time <= row.clock and progress.version == row.version:
+            return False
+        await self._tell(Advanced(progress.model_copy(update={"time": max(progress.time, row.clock)})))
+        return True

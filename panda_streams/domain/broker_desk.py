@@ -1,0 +1,533 @@
+"""The desk of one instrument at a real broker: what it asks of the trader, and what it makes of a broker's word.
+
+Nothing is taken for done that the broker has not said. What only reduces never has more at the broker than there is to
+close: an order that would waits until those before it have ended, stops that rest at the exchange make way for it, and
+what is left of the position gets a stop of its own again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import NamedTuple
+
+from panda_streams.domain.brokerage import BrokerStatus, BrokerTrade, Known, Modification, Word
+from panda_streams.domain.calendar import trading_date
+from panda_streams.domain.callbook import Stranger
+from panda_streams.domain.desk import Change, Desk
+from panda_streams.domain.exchange import Exchange
+from panda_streams.domain.instruments import Instrument, InstrumentKind
+from panda_streams.domain.lifecycle import OrderEvent, advance
+from panda_streams.domain.matching import Trade
+from panda_streams.domain.orders import UNATTRIBUTED, Fill, Order, OrderState, Product, Reason, Role, order_id
+from panda_streams.domain.positions import Position
+from panda_streams.domain.protection import Protection
+from panda_streams.domain.signals import OrderType, Side, Validity, identify
+from panda_streams.domain.ticks import Depth, Place, Tick, TickRef, price_of
+
+__all__ = ["Ask", "BrokerDesk"]
+
+_CLAIMS = {
+    Role.STOP: 0,
+    Role.TARGET: 1,
+    Role.EXIT: 2,
+    Role.PROTECTION: 3,
+    Role.SQUARE_OFF: 4,
+    Role.FLATTEN: 5,
+    Role.SETTLEMENT: 6,
+}
+"""Who makes way for whom among the orders that close a position."""
+_STOP_LIMIT = Decimal("0.02")
+"""How far beyond its trigger a stop at the exchange may trade: a share of it. A stop without a limit is not taken for
+options, and one with too narrow a limit is jumped over."""
+_BREACH_MS = 5000
+"""Event time that a stop at the exchange has for closing a position whose stop was reached; then the arm does."""
+_CALM_MS = 5000
+"""Event time for which the arm decides no exit after the broker has refused one: no storm of refused orders."""
+_TRAIL = Decimal("0.002")
+"""A trailing stop at the exchange is moved once it is to move by this share: a broker takes 25 changes of an order."""
+_MODIFICATIONS = 25
+"""Changes of one order that a broker takes. A stop that follows the price leaves the last five for its quantity."""
+
+
+class Ask(NamedTuple):
+    """What the desk asks of the trader: to place an order, to change it if `change` is given, or to cancel it."""
+
+    order: Order
+    time: int
+    """Event time at which it was decided."""
+    cancel: bool = False
+    change: Modification | None = None
+
+
+class BrokerDesk(Desk):
+    """Working orders and positions in one instrument of an account at a broker.
+
+    `asks` are for the trader, in their order; who stores the desk takes them.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        instrument: Instrument,
+        exchange: Exchange,
+        orders: Iterable[Order] = (),
+        positions: Mapping[str, Position] | None = None,
+        protections: Mapping[str, Protection] | None = None,
+        made: int = 0,
+    ) -> None:
+        self.asks: list[Ask] = []
+        super().__init__(namespace, instrument, exchange, orders, positions, protections)
+        self.made = made
+
+    # What is asked of it
+
+    def place(self, order: Order, time: int) -> list[Change]:
+        self.changed = True
+        refusal = self._refusal(order)
+        if refusal is not None:
+            return [Change(advance(order, OrderEvent.REJECT), time, reason=refusal)]
+        if order.reduces and not self._closable(order):
+            return [Change(advance(order, OrderEvent.CANCEL), time, reason=Reason.POSITION_CLOSED)]
+        return self._decide(order, time)
+
+    def cancel(self, strategy_id: str, side: Side, time: int) -> list[Change]:
+        """Have a strategy's working orders on a side cancelled, legs of brackets apart."""
+        return [
+            change
+            for order in self._of_signals(strategy_id, side)
+            for change in self._withdraw(order, OrderEvent.CANCEL, time, Reason.CANCELLED_BY_STRATEGY)
+        ]
+
+    def modify(
+        self, strategy_id: str, side: Side, time: int, price: Decimal | None, trigger: Decimal | None
+    ) -> list[Change]:
+        """Have a strategy's working orders on a side get other prices, as far as they have such."""
+        changes = []
+        for order in self._of_signals(strategy_id, side):
+            update: dict[str, Decimal | int] = {
+                **({"price": price} if price is not None and order.price is not None else {}),
+                **({"trigger": trigger} if trigger is not None and order.trigger is not None else {}),
+            }
+            if update and order.withdrawn is None:
+                changes.append(self._reword(order, update, time, Reason.MODIFIED_BY_STRATEGY))
+        return changes
+
+    # What the broker says
+
+    def hear(self, name: str, word: Word, place: Place, time: int) -> list[Change]:
+        """Take in what is known of an order; nothing of an order that has ended, or that is not of this desk.
+
+        `place` is where the tick log stands, `time` the event time at which the word acts.
+        """
+        order = self.orders.get(name)
+        if order is None:
+            return []
+        if word.broker_id is not None and order.broker_id != word.broker_id:
+            order = order.model_copy(update={"broker_id": word.broker_id})
+            self._replace(order)
+        cause = place.ref(-1, time)
+        changes = self._learn(order, word, cause)
+        held = self.positions.get(order.strategy_id)
+        if order.withdrawn is Reason.FLATTENED and not order.reduces and held is not None:
+            # The exchange was faster than the cancellation.
+            changes += self._flatten_late(order, held, cause)
+        return changes + self._settle_claims(order.strategy_id, cause)
+
+    def _flatten_late(self, entry: Order, held: Position, cause: TickRef) -> list[Change]:
+        if self._is_closing(entry.strategy_id, Role.FLATTEN):
+            return []
+        moment = f"flatten/{entry.order_id}/{entry.filled}"
+        return self._decide(self._own_order(entry.strategy_id, held, Role.FLATTEN, cause, moment), cause.time)
+
+    def _learn(self, order: Order, word: Word, cause: TickRef) -> list[Change]:
+        state, time = order.state, cause.time
+        match word.known:
+            case Known.SENDING if state is OrderState.INTENT:
+                return [self._step(order, OrderEvent.SEND, time)]
+            case Known.UNKNOWN if state is OrderState.SENDING:
+                return [self._step(order, OrderEvent.LOSE, time)]
+            case Known.DROPPED:
+                return [self._end(order, OrderEvent.CANCEL, time, word.reason or Reason.BROKER_LIMIT)]
+            case Known.REFUSED:
+                return self._refused(order, word, time)
+            case Known.ABSENT:
+                return self._absent(order, time)
+            case Known.BOOK if word.order is not None:
+                return self._read(order, word, cause)
+        return []
+
+    def _read(self, order: Order, word: Word, cause: TickRef) -> list[Change]:
+        """Take in an order as the broker's book has it."""
+        assert word.order is not None
+        changes: list[Change] = []
+        if order.state in (OrderState.INTENT, OrderState.SENDING, OrderState.UNKNOWN):
+            if order.state is OrderState.INTENT:
+                order = advance(order, OrderEvent.SEND)
+            waits = word.order.status is BrokerStatus.TRIGGER_PENDING
+            changes.append(self._step(order, OrderEvent.ARM if waits else OrderEvent.OPEN, cause.time))
+        for trade in word.trades:
+            found = self.orders.get(order.order_id)
+            if found is None:
+                return changes
+            changes += self._traded(found, trade, cause)
+        left = self.orders.get(order.order_id)
+        if left is None:
+            return changes
+        status, counted = word.order.status, left.filled >= word.order.filled
+        if status is BrokerStatus.OPEN and left.state is OrderState.TRIGGER_PENDING:
+            changes.append(self._step(left, OrderEvent.TRIGGER, cause.time, Reason.TRIGGERED))
+        elif status is BrokerStatus.REJECTED and counted:
+            changes += self._refused(left, word, cause.time)
+        elif status.terminal and counted:
+            changes.append(self._end(left, OrderEvent.CANCEL, cause.time, left.withdrawn or Reason.BROKER_CANCELLED))
+        return changes
+
+    def _traded(self, order: Order, trade: BrokerTrade, cause: TickRef) -> list[Change]:
+        fill_id = identify("fill", trade.exchange, trade.trade_id, trade.broker_id)
+        if fill_id in order.fill_ids:
+            return []
+        if trade.quantity > order.remaining:
+            # It was asked to be made smaller, and the exchange was faster.
+            order = order.model_copy(update={"quantity": order.filled + trade.quantity})
+            self._replace(order)
+        dealt = Trade(trade.quantity, trade.price)
+        fill = Fill(
+            fill_id=fill_id,
+            order_id=order.order_id,
+            signal_id=order.signal_id,
+            strategy_id=order.strategy_id,
+            instrument=order.instrument,
+            side=order.side,
+            role=order.role,
+            product=order.product,
+            quantity=trade.quantity,
+            price=trade.price,
+            margined=self._instrument.kind is InstrumentKind.FUTURE,
+            charges=self._exchange.charges(order, self._instrument, dealt, trading_date(trade.time)),
+            time=trade.time,
+            tick=cause,
+        )
+        return [change._replace(time=cause.time) for change in self.apply(order, fill)]
+
+    def _refused(self, order: Order, word: Word, time: int) -> list[Change]:
+        held = self.positions.get(order.strategy_id)
+        if order.reduces and order.signal_id is None and held is not None:
+            self.positions[order.strategy_id] = held.model_copy(update={"calm_until": time + _CALM_MS})
+        ended = self._end(order, OrderEvent.REJECT, time, word.reason or Reason.BROKER_REFUSED)
+        return [ended._replace(note=word.text)]
+
+    def _absent(self, order: Order, time: int) -> list[Change]:
+        """It never reached the broker: an entry ends; what closes is tried again, under an id of its own."""
+        if order.state is not OrderState.UNKNOWN:
+            return []
+        ended = self._end(order, OrderEvent.MISS, time, Reason.NEVER_ARRIVED)
+        if not order.reduces or order.withdrawn is not None or not self._closable(order):
+            return [ended]
+        again = order.model_copy(
+            update={
+                "order_id": order_id(self._namespace, order.order_id, order.role, attempt=order.attempt + 1),
+                "attempt": order.attempt + 1,
+                "state": OrderState.INTENT,
+                "sent": False,
+                "broker_id": None,
+                "quantity": order.remaining,
+                "filled": 0,
+                "fill_ids": (),
+                "turnover": Decimal(0),
+            }
+        )
+        return [ended, *self._decide(again, time)]
+
+    def take_over(self, stranger: Stranger, cause: TickRef) -> list[Change]:
+        """Book what the account holds beyond the orders of its arm: as an order of nobody's that was filled at once."""
+        kind = self._instrument.kind
+        carried = Product.CNC if kind is InstrumentKind.EQUITY else Product.NRML
+        found = Product(stranger.product) if stranger.product in tuple(Product) else carried
+        order = Order(
+            order_id=identify("stranger", self._namespace, stranger.key),
+            signal_id=None,
+            strategy_id=UNATTRIBUTED,
+            instrument=self._instrument.id,
+            side=Side.BUY if stranger.quantity > 0 else Side.SELL,
+            role=Role.ENTRY,
+            product=found,
+            quantity=abs(stranger.quantity),
+            order_type=OrderType.MARKET,
+            validity=Validity.DAY,
+            cause=cause,
+            live_at=cause.time,
+            state=OrderState.WORKING,
+        )
+        self._enter(order)
+        fill = Fill(
+            fill_id=identify("fill", "stranger", stranger.key),
+            order_id=order.order_id,
+            signal_id=None,
+            strategy_id=UNATTRIBUTED,
+            instrument=order.instrument,
+            side=order.side,
+            role=order.role,
+            product=order.product,
+            quantity=order.quantity,
+            price=stranger.price,
+            margined=kind is InstrumentKind.FUTURE,
+            charges={},
+            time=stranger.time,
+            tick=cause,
+        )
+        return [change._replace(time=cause.time, note=stranger.text) for change in self.apply(order, fill)]
+
+    def flatten(self, action: str, cause: TickRef, time: int) -> list[Change]:
+        """What is nobody's stays: an operator closes it by name, for it may be what the account's owner holds."""
+        kept = self.positions.pop(UNATTRIBUTED, None)
+        changes = super().flatten(action, cause, time)
+        if kept is not None:
+            self.positions[UNATTRIBUTED] = kept
+        return changes
+
+    def _watch(self, strategy_id: str) -> None:
+        if strategy_id != UNATTRIBUTED:
+            super()._watch(strategy_id)
+
+    # What ticks and time do
+
+    def meet(self, tick: Tick, place: Place, book: Callable[[int], Depth | None], traded: int | None) -> list[Change]:
+        changes = super().meet(tick, place, book, traded)
+        if self.positions and self._trading(tick.time):
+            for strategy_id in list(self.positions):
+                changes += self._settle_claims(strategy_id, place.ref(tick.row, tick.time))
+        return changes
+
+    def _meet_orders(
+        self, tick: Tick, place: Place, book: Callable[[int], Depth | None], traded: int | None
+    ) -> list[Change]:
+        """Of all orders, only targets look at prices here: the exchange does for the others."""
+        price, changes = price_of(tick.price, self._instrument.decimals), list[Change]()
+        for order in list(self.orders.values()):
+            if order.role is not Role.TARGET or order.price is None or order.withdrawn is not None:
+                continue
+            sells = order.side is Side.SELL
+            if not order.sent:
+                if not order.looked and (price >= order.price if sells else price <= order.price):
+                    self._replace(order.model_copy(update={"looked": True}))
+            elif order.stop is not None and (price <= order.stop if sells else price >= order.stop):
+                # Its stop has made way for it, and the price has come back.
+                self._withdraw(order, OrderEvent.CANCEL, tick.time, Reason.STOP_LOSS)
+                changes += self._stop_now(order, place.ref(tick.row, tick.time))
+        return changes
+
+    def _stop_now(self, leg: Order, cause: TickRef) -> list[Change]:
+        """Close at the market what a leg was to close."""
+        held = self.positions.get(leg.strategy_id)
+        if held is None or self.frozen or self._is_closing(leg.strategy_id, Role.PROTECTION, Role.FLATTEN):
+            return []
+        order = self._own_order(leg.strategy_id, held, Role.PROTECTION, cause, f"leg/{leg.order_id}")
+        order = order.model_copy(update={"quantity": min(order.quantity, leg.remaining)})
+        return [change._replace(reason=Reason.STOP_LOSS) for change in self._decide(order, cause.time)]
+
+    def _meet_positions(self, tick: Tick, place: Place) -> list[Change]:
+        changes: list[Change] = []
+        for strategy_id, guard in list(self._guards.items()):
+            best = guard.best
+            reason = guard.see(tick.price)
+            position = self.positions[strategy_id]
+            if guard.best != best:
+                position = self._note(strategy_id, best=guard.best)
+            if reason in (Reason.STOP_LOSS, Reason.TRAILING_STOP) and self._resting(strategy_id):
+                if position.breached_at is None:
+                    position = self._note(strategy_id, breached_at=tick.time)
+                assert position.breached_at is not None
+                if tick.time - position.breached_at < _BREACH_MS:
+                    continue  # the exchange has seen the price before this arm has
+            elif position.breached_at is not None and reason is None:
+                position = self._note(strategy_id, breached_at=None)
+            if reason is not None and not self.frozen and tick.time >= position.calm_until:
+                changes += self._protect(strategy_id, reason, place.ref(tick.row, tick.time))
+        return changes
+
+    def _note(self, strategy_id: str, **update: int | None) -> Position:
+        position = self.positions[strategy_id].model_copy(update=update)
+        self.positions[strategy_id] = position
+        self.changed = True
+        return position
+
+    def _fall_due(self, order: Order, at: int) -> list[Change]:
+        session = self._exchange.session(self._instrument, at)
+        if order.expires_at != at:
+            return []
+        if order.sent and session is not None and at >= session.closes:
+            return []  # the exchange ends it, and the broker's book will say so
+        return self._withdraw(order, OrderEvent.EXPIRE, at, self._why_expired(order, at))
+
+    # What is asked of the trader
+
+    def _decide(self, order: Order, time: int) -> list[Change]:
+        self.changed = True
+        if order.role is Role.SETTLEMENT:
+            order = advance(order, OrderEvent.OPEN)  # by the exchange, without an order
+        elif order.role is Role.STOP:
+            order = self._with_limit(order)
+        self._enter(order)
+        changes = [Change(order, time)]
+        if order.role is Role.SETTLEMENT:
+            return changes
+        if not order.reduces:
+            self._send(order, time)
+            return changes
+        cause = order.cause.model_copy(update={"time": time})
+        return changes + self._settle_claims(order.strategy_id, cause)
+
+    def _with_limit(self, leg: Order) -> Order:
+        """The leg of a bracket that limits the loss, in the form in which it rests; its target remembers its price."""
+        assert leg.trigger is not None
+        target = self._leg(leg.parent, Role.TARGET) if leg.parent is not None else None
+        if target is not None:
+            self._replace(target.model_copy(update={"stop": leg.trigger}))
+        limit = self._limit_of(leg.trigger, sells=leg.side is Side.SELL)
+        return leg.model_copy(update={"order_type": OrderType.SL, "price": limit})
+
+    def _withdraw(self, order: Order, event: OrderEvent, time: int, reason: Reason) -> list[Change]:
+        if not order.sent:
+            return [self._end(order, event, time, reason)]
+        if order.withdrawn is None:
+            order = order.model_copy(update={"withdrawn": reason})
+            self._replace(order)
+            self.asks.append(Ask(order, time, cancel=True))
+        return []
+
+    def _resize(self, order: Order, quantity: int, time: int, reason: Reason) -> list[Change]:
+        return [self._reword(order, {"quantity": quantity}, time, reason)]
+
+    def _reword(self, order: Order, update: dict[str, Decimal | int], time: int, reason: Reason) -> Change:
+        """Give an order other terms; the broker is asked to, and what it trades meanwhile is counted all the same."""
+        asks = order.sent and order.withdrawn is None
+        if asks and order.modified >= _MODIFICATIONS:
+            self._withdraw(order, OrderEvent.CANCEL, time, reason)
+            return Change(self.orders[order.order_id], time, reason=reason)
+        order = order.model_copy(update={**update, "modified": order.modified + asks})
+        self._replace(order)
+        if asks:
+            change = Modification(
+                quantity=order.quantity if "quantity" in update else None,
+                price=order.price if "price" in update else None,
+                trigger=order.trigger if "trigger" in update else None,
+            )
+            self.asks.append(Ask(order, time, change=change))
+        return Change(order, time, reason=reason)
+
+    def _send(self, order: Order, time: int) -> None:
+        order = order.model_copy(update={"sent": True})
+        self._replace(order)
+        self.asks.append(Ask(order, time))
+
+    # Who may close
+
+    def _settle_claims(self, strategy_id: str, cause: TickRef) -> list[Change]:
+        """Send what may be sent of the orders that close a position, have stops make way, and let one rest."""
+        position = self.positions.get(strategy_id)
+        if position is None:
+            return []
+        closing = [self.orders[name] for name in self._reducing.get(strategy_id, ())]
+        free = abs(position.quantity) - sum(order.remaining for order in closing if order.sent)
+        held = [order for order in closing if not order.sent and self._due(order)]
+        for order in sorted(held, key=lambda order: -_CLAIMS[order.role]):
+            wanted = min(order.remaining, abs(position.quantity))
+            if 0 < wanted <= free:
+                if wanted < order.remaining:
+                    order = order.model_copy(update={"quantity": order.filled + wanted})
+                self._send(order, cause.time)
+                free -= wanted
+                continue
+            for other in closing:
+                if (
+                    other.sent
+                    and _CLAIMS[other.role] < _CLAIMS[order.role]
+                    and other.order_type is not OrderType.MARKET
+                ):
+                    self._withdraw(other, OrderEvent.CANCEL, cause.time, Reason.POSITION_CLOSED)
+            return []
+        return self._rest(strategy_id, position, free, cause)
+
+    @staticmethod
+    def _due(order: Order) -> bool:
+        """Whether an order is to be sent now: a target waits for its price, so that its stop can rest till then."""
+        return order.role is not Role.TARGET or order.looked
+
+    def _resting(self, strategy_id: str) -> Order | None:
+        """The stop of a position's protection that rests at the exchange."""
+        for name in self._reducing.get(strategy_id, ()):
+            order = self.orders[name]
+            if order.role is Role.STOP and order.parent is None and order.sent:
+                return order
+        return None
+
+    def _rest(self, strategy_id: str, position: Position, free: int, cause: TickRef) -> list[Change]:
+        """Let a stop rest at the exchange for what nothing else closes, and follow its price."""
+        resting, guard = self._resting(strategy_id), self._guards.get(strategy_id)
+        stop = guard.stop if guard is not None else None
+        if self.frozen or stop is None or not self._trading(cause.time):
+            return []
+        trigger = self._step_of(stop, position)
+        if resting is None:
+            if free <= 0 or cause.time < position.calm_until:
+                return []
+            order = self._stop_order(strategy_id, position, free, trigger, cause)
+            self.changed = True
+            self._enter(order)
+            self._send(order, cause.time)
+            return [Change(order, cause.time)]
+        if resting.withdrawn is not None or resting.state is not OrderState.TRIGGER_PENDING:
+            return []
+        assert resting.trigger is not None
+        update: dict[str, Decimal | int] = {}
+        if free:
+            update["quantity"] = resting.quantity + free
+        tightens = trigger > resting.trigger if position.quantity > 0 else trigger < resting.trigger
+        moved = abs(trigger - resting.trigger) >= _TRAIL * resting.trigger
+        if tightens and moved and resting.modified < _MODIFICATIONS - 5:
+            update |= {"trigger": trigger, "price": self._limit_of(trigger, sells=position.quantity > 0)}
+        if not update:
+            return []
+        if resting.quantity + free <= resting.filled:
+            return self._withdraw(resting, OrderEvent.CANCEL, cause.time, Reason.POSITION_CLOSED)
+        return [self._reword(resting, update, cause.time, Reason.ENTRY_FILLED if free else Reason.TRAILING_STOP)]
+
+    def _stop_order(
+        self, strategy_id: str, position: Position, quantity: int, trigger: Decimal, cause: TickRef
+    ) -> Order:
+        self.made += 1
+        return Order(
+            order_id=order_id(self._namespace, f"{strategy_id}/{self._instrument.id}/rest/{self.made}", Role.STOP),
+            signal_id=None,
+            strategy_id=strategy_id,
+            instrument=self._instrument.id,
+            side=Side.SELL if position.quantity > 0 else Side.BUY,
+            role=Role.STOP,
+            product=position.product,
+            quantity=quantity,
+            order_type=OrderType.SL,
+            validity=Validity.DAY,
+            price=self._limit_of(trigger, sells=position.quantity > 0),
+            trigger=trigger,
+            cause=cause,
+            live_at=cause.time,
+        )
+
+    def _step_of(self, stop: Decimal, position: Position) -> Decimal:
+        """The trigger for a stop, given in smallest units, on a step of the price: never further from the market."""
+        tick, price = self._instrument.tick_size, stop.scaleb(-self._instrument.decimals)
+        rounding = ROUND_CEILING if position.quantity > 0 else ROUND_FLOOR
+        return (price / tick).to_integral_value(rounding) * tick
+
+    def _limit_of(self, trigger: Decimal, *, sells: bool) -> Decimal:
+        tick = self._instrument.tick_size
+        limit = trigger * (1 - _STOP_LIMIT if sells else 1 + _STOP_LIMIT)
+        return max((limit / tick).to_integral_value(ROUND_FLOOR if sells else ROUND_CEILING), Decimal(1)) * tick
+
+    # The lists
+
+    def _step(self, order: Order, event: OrderEvent, time: int, reason: Reason | None = None) -> Change:
+        stepped = advance(order, event)
+        self._replace(stepped)
+        return Change(stepped, time, reason=reason)

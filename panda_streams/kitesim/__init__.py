@@ -1,0 +1,1 @@
+"""A local Kite: REST and websocket on one port, on which Zerodha's unmodified client works."""
