@@ -23,6 +23,7 @@ from panda_streams.feeds.kite_line import Mode, Patience
 from panda_streams.feeds.publisher import FeedState
 from panda_streams.feeds.recording import Faults, SymbolMap
 from panda_streams.feeds.replay import Replay
+from panda_streams.feeds.simulator import session_start
 from panda_streams.identity import World
 from panda_streams.instrument_files import load_instruments
 from panda_streams.kite import KiteProfile
@@ -362,3 +363,24 @@ def test_the_command_publishes_until_it_is_told_to_stop(
         assert "secret" not in feed.output()
 
     run(story)
+
+
+def test_the_kitesim_of_another_deployment_feeds_this_one(
+    world: FreshWorld, spawn: Callable[..., Spawned], free_port_base: int, tmp_path: Path
+) -> None:
+    address = f"127.0.0.1:{free_port_base}"
+    elsewhere = {**world.env, "PANDA_HOME": str(tmp_path / "elsewhere"), "PANDA_WORLD": "sim"}
+    spawn(
+        ["panda", "kitesim", "--source", "sim", "--speed", "10", "--port", str(free_port_base)],
+        env={name: value for name, value in elsewhere.items() if name not in ("KAFKA_BROKER_URL", "REDIS_URL")},
+    )
+    feed = spawn(["panda", "feed", "kite", "--root", address, "--json"])
+
+    ticks = eventually(lambda: (found := ticks_of(world, INFY))[20:] and found, timeout_s=60, what="ticks come")
+    feed.process.send_signal(signal.SIGTERM)
+
+    assert feed.wait() == 0
+    assert json.loads(feed.output().splitlines()[-1])["source"] == "kite:simulator"
+    times = [at for _, at in ticks]
+    assert times == sorted(times)
+    assert session_start(0) <= times[0] < session_start(1)
