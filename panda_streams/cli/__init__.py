@@ -40,6 +40,7 @@ _COMMANDS = {
     "alert": "panda_streams.cli.alert:alert",
     "calendar": "panda_streams.cli.calendar:calendar",
     "instruments": "panda_streams.cli.instruments:instruments",
+    "data": "panda_streams.cli.data:data",
     "topics": "panda_streams.cli.topics:topics",
 }
 

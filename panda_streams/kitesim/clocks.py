@@ -18,7 +18,7 @@ from panda_streams.domain.ticks import Depth, Tick
 from panda_streams.errors import BadEvent
 from panda_streams.events import Beat, TickBatch
 from panda_streams.feeds.batching import FRAME_MS, TAIL_MS, Frame
-from panda_streams.feeds.publisher import Pace, Source
+from panda_streams.feeds.paced import Pace, Source
 from panda_streams.kitesim.engine import Engine
 
 __all__ = ["Books", "Clock", "LogReader", "ReplayClock", "SourceClock", "WallClock"]

@@ -19,7 +19,7 @@ from panda_streams.domain.instruments import Instruments
 from panda_streams.domain.matching import PaperMarket, QueueModel
 from panda_streams.errors import SettingsError
 from panda_streams.events import Health
-from panda_streams.feeds.publisher import Source
+from panda_streams.feeds.paced import Source
 from panda_streams.identity import Clock as WorldClock
 from panda_streams.identity import Identity, Role, World
 from panda_streams.instrument_files import load_instruments
