@@ -64,18 +64,24 @@ class OrderCalls:
             self._count(at)
             form = read_form(request.match_info["variety"], fields, self._broker.instruments)
             if form.autoslice:
-                return _sliced(self._broker.place_slices(form, at))
+                children = self._broker.place_slices(form, at)
+                self._count_more(len(children) - 1)
+                return _sliced(children)
+            self._count_more((form.legs or 1) - 1)
             return {"order_id": self._broker.place(form, at)}
 
         return await self._change(request, Call.PLACE, act)
 
     def _count(self, at: int | None) -> None:
         moment = None if self._wall else self._broker.moment(at)
-        try:
-            self._rate.take(moment if moment is not None else time.time_ns() // 1_000_000)
-        finally:
-            counters = self._broker.counters
-            counters.rate_day, counters.rate_count = self._rate.day, self._rate.count
+        self._rate.take(moment if moment is not None else time.time_ns() // 1_000_000)
+        self._count_more(0)
+
+    def _count_more(self, orders: int) -> None:
+        """Legs and slices are orders to the day's cap."""
+        self._rate.count += orders
+        counters = self._broker.counters
+        counters.rate_day, counters.rate_count = self._rate.day, self._rate.count
 
     async def _modify(self, request: web.Request) -> web.StreamResponse:
         fields = await fields_of(request)
@@ -106,6 +112,9 @@ class OrderCalls:
         except Refused as refused:
             self._broker.counters.refused += 1
             response = refusal(refused)
+        except Exception as error:
+            self._engine.failure = error
+            raise
         self._engine.commit()
         return await self._after(request, fault, response) if fault is not None else response
 

@@ -180,6 +180,8 @@ async def serve(kitesim: Kitesim, stop: asyncio.Event, ready: Callable[[], None]
         ready()
         while not stop.is_set():
             report()
+            if kitesim.engine.failure is not None:
+                raise kitesim.engine.failure
             if running.done():
                 running.result()  # a source that has ended is no error, anything else is raised
             try:

@@ -95,7 +95,6 @@ class Shapes:
 
     def order(self, order: BookOrder) -> Shape:
         """A row of the order book, or of an order's history."""
-        done = order.status in (Status.CANCELLED, Status.REJECTED)
         average = order.turnover / order.filled if order.filled else ZERO
         meta: Shape = {}
         if order.iceberg is not None:
@@ -135,7 +134,7 @@ class Shapes:
             "trigger_price": number(order.trigger),
             "average_price": number(average.quantize(Decimal("0.0001"))),
             "filled_quantity": order.filled,
-            "pending_quantity": 0 if done else order.remaining,
+            "pending_quantity": 0 if order.status is Status.REJECTED else order.remaining,
             "cancelled_quantity": order.remaining if order.status is Status.CANCELLED else 0,
             "market_protection": number(order.protection),
             "auction_number": None,

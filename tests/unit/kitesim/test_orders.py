@@ -223,6 +223,7 @@ def test_the_legs_of_an_iceberg_follow_each_other(bench: Bench, kite: KiteConnec
     assert [order["parent_order_id"] for order in others] == [order_id, order_id]
     assert others[-1]["meta"]["iceberg"]["leg"] == 3
     assert sum(fill["quantity"] for fill in kite.trades()) == 25
+    assert bench.ledger()["counters"]["rate_count"] == 3
 
 
 def test_autoslice_cuts_above_the_freeze_quantity_and_tells_what_lacks_margin(tmp_path: Path) -> None:
