@@ -215,7 +215,9 @@ class ReplayClock:
                     self._hold(read)
                 if asyncio.get_running_loop().time() > deadline:
                     break
-            await self._match(min(until, *(lane.reached for lane in self._lanes)))
+            reached = min(lane.reached for lane in self._lanes)
+            if reached:  # else some shard has had no beat yet: there is no event time
+                await self._match(min(until, reached))
 
     def _hold(self, read: _Read) -> None:
         self._lanes[read.shard].hold(read)

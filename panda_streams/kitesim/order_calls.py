@@ -16,7 +16,7 @@ from panda_streams.kitesim.engine import Engine
 from panda_streams.kitesim.errors import ErrorType, Refused
 from panda_streams.kitesim.faults import Armed, Call, Fault, Faults
 from panda_streams.kitesim.front import Front, Handler, answer, fields_of, refusal
-from panda_streams.kitesim.orders import BookOrder
+from panda_streams.kitesim.orders import BookOrder, Variety
 from panda_streams.kitesim.rules import OrderRate, read_change, read_form, too_many
 from panda_streams.kitesim.shapes import Shapes
 
@@ -67,8 +67,10 @@ class OrderCalls:
                 children = self._broker.place_slices(form, at)
                 self._count_more(len(children) - 1)
                 return _sliced(children)
-            self._count_more((form.legs or 1) - 1)
-            return {"order_id": self._broker.place(form, at)}
+            order_id = self._broker.place(form, at)
+            if form.variety is Variety.ICEBERG and form.legs is not None:
+                self._count_more(form.legs - 1)
+            return {"order_id": order_id}
 
         return await self._change(request, Call.PLACE, act)
 

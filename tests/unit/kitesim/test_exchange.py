@@ -29,7 +29,7 @@ PRICES = st.integers(1990, 2010)
 STEP = Decimal("0.05")
 TERMINAL = (Status.COMPLETE, Status.CANCELLED, Status.REJECTED)
 
-ticks = st.tuples(st.just("tick"), st.integers(1, 3000), PRICES, st.integers(0, 40))
+ticks = st.tuples(st.just("tick"), st.integers(1, 3000), PRICES, st.integers(0, 200))
 orders = st.tuples(
     st.just("place"),
     st.sampled_from(Side),

@@ -106,6 +106,7 @@ def test_quotes_are_of_the_last_tick_and_know_the_day_before(bench: Bench, kite:
     quote = kite.quote("NSE:INFY", INDEX.id, "NSE:TCS")
     share, index = quote["NSE:INFY"], quote[INDEX.id]
 
+    assert kite.ohlc("NSE:INFY")["NSE:INFY"]["ohlc"] == share["ohlc"]
     assert quote.keys() == {"NSE:INFY", INDEX.id}, "what was never traded is left out"
     assert share["ohlc"] == {"open": 1520, "high": 1530, "low": 1520, "close": 1500}
     assert (share["net_change"], share["volume"], share["average_price"]) == (30, 400, 1530)
