@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from panda_streams.codec import decode_depth, decode_market
 from panda_streams.domain.instruments import InstrumentKind, Instruments
 from panda_streams.domain.ticks import Depth, Tick
-from panda_streams.errors import BadEvent
+from panda_streams.errors import BadEvent, PandaError
 from panda_streams.events import Beat, TickBatch
 from panda_streams.feeds.batching import FRAME_MS, TAIL_MS, Frame
 from panda_streams.feeds.publisher import Pace, Source
@@ -78,14 +78,23 @@ class LogReader:
         self._indices = frozenset(one.id for one in instruments if one.kind is InstrumentKind.INDEX)
 
     async def start(self, places: dict[int, int]) -> dict[int, int]:
-        """Begin at the places, a shard without one at its first record; returns where each shard ends now."""
+        """Begin at the places, a shard without one at its first record; returns where each shard ends now.
+
+        Raises PandaError if a shard ends before its place: then the log is not the one that was read.
+        """
         consumer = AIOKafkaConsumer(**self._options, enable_auto_commit=False, auto_offset_reset="earliest")
         await consumer.start()
         begins = await consumer.beginning_offsets(self._places)
         ends = await consumer.end_offsets(self._places)
+        self._consumer = consumer
         consumer.assign(self._places)
         for place in self._places:
             wanted = places.get(place.partition, begins[place])
+            if wanted > ends[place]:
+                raise PandaError(
+                    f"kitesim has read {place.topic}-{place.partition} up to {wanted}, but it ends at {ends[place]}",
+                    fix="its topics were made anew: move worlds/<world>/kitesim under PANDA_HOME away too",
+                )
             if wanted < begins[place]:
                 _log.warning(
                     "%s-%s begins at %s, but kitesim stood at %s: what was traded between is not seen",
@@ -93,7 +102,6 @@ class LogReader:
                 )
             self.next[place.partition] = max(wanted, begins[place])
             consumer.seek(place, self.next[place.partition])
-        self._consumer = consumer
         return {place.partition: ends[place] for place in self._places}
 
     async def stop(self) -> None:

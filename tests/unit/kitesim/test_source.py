@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,34 @@ def test_a_recording_is_played_to_its_end_and_gone_on_with_after_a_kill(
     kite.reqsession.close()
     assert f"kitesim of {recording}: {second.url} (REST)" in second.stop()
     assert second.process.returncode == 0
+
+
+def test_an_order_that_was_answered_is_there_after_any_kill(start: Callable[..., Process], tmp_path: Path) -> None:
+    recording = tmp_path / "june.csv"
+    recording.write_text(RECORDING)
+    answered: list[str] = []
+    for round_ in range(3):
+        process = start("--source", str(recording), "--speed", "1", "--no-rate")
+        eventually(lambda process=process: process.clock().get("time"), what="time passes")
+        kite = process.log_in()
+        killer = threading.Timer(0.02 * (round_ + 1), process.process.kill)
+        killer.start()
+        with suppress(requests.ConnectionError):
+            for _ in range(10):
+                order = {"exchange": "NSE", "tradingsymbol": "INFY", "transaction_type": "BUY", "quantity": 1}
+                answered.append(kite.place_order("regular", **order, product="MIS", order_type="LIMIT", price=1300))
+        process.process.wait()
+        kite.reqsession.close()
+
+    process = start("--source", str(recording), "--speed", "1", "--no-rate")
+    kite = eventually(lambda: process.clock() and process.log_in(), what="kitesim is back")
+    book = [order["order_id"] for order in kite.orders()]
+    assert set(answered) <= set(book)
+    assert len(book) == len(set(book))
+    for order_id in book:
+        rows = [row["status"] for row in kite.order_history(order_id)]
+        assert rows[:3] == ["PUT ORDER REQ RECEIVED", "VALIDATION PENDING", "OPEN PENDING"]
+    kite.reqsession.close()
 
 
 def test_the_market_simulator_has_an_order_book(start: Callable[..., Process]) -> None:
