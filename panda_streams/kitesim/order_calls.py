@@ -64,9 +64,9 @@ class OrderCalls:
             self._count(at)
             form = read_form(request.match_info["variety"], fields, self._broker.instruments)
             if form.autoslice:
-                children = self._broker.place_slices(form, at)
+                parent, children = self._broker.place_slices(form, at)
                 self._count_more(len(children) - 1)
-                return _sliced(children)
+                return _sliced(parent, children)
             order_id = self._broker.place(form, at)
             if form.variety is Variety.ICEBERG and form.legs is not None:
                 self._count_more(form.legs - 1)
@@ -192,8 +192,8 @@ class OrderCalls:
         return answer([self._shapes.trade(trade) for trade in self._broker.trades if trade.order_id in shown])
 
 
-def _sliced(children: list[Child]) -> dict[str, Any]:
-    """The answer to an order that was sliced: the first slice's id stands for all. Raises Refused if none was taken."""
+def _sliced(parent: str, children: list[Child]) -> dict[str, Any]:
+    """The answer to an order that was sliced. Raises Refused if no slice was taken."""
     shapes: list[dict[str, Any]] = []
     for child in children:
         if child.refusal is None:
@@ -201,11 +201,10 @@ def _sliced(children: list[Child]) -> dict[str, Any]:
         else:
             error = {"code": child.refusal.status, "error_type": child.refusal.kind.value}
             shapes.append({"error": {**error, "message": child.refusal.message, "data": None}})
-    taken = [child.order_id for child in children if child.order_id is not None]
-    if not taken:
-        assert children[0].refusal is not None
-        raise children[0].refusal
-    return {"order_id": taken[0], "children": shapes}
+    first = children[0].refusal
+    if first is not None and all(child.refusal is not None for child in children):
+        raise first
+    return {"order_id": parent, "children": shapes}
 
 
 def _gateway() -> web.Response:

@@ -97,6 +97,9 @@ class Shapes:
         """A row of the order book, or of an order's history."""
         average = order.turnover / order.filled if order.filled else ZERO
         meta: Shape = {}
+        tags = [order.tag] if order.tag is not None else []
+        if order.sliced is not None:
+            tags += ["autoslice", f"autoslice:{order.sliced}"]
         if order.iceberg is not None:
             ice = order.iceberg
             meta["iceberg"] = {
@@ -140,7 +143,7 @@ class Shapes:
             "auction_number": None,
             "meta": meta,
             "tag": order.tag,
-            "tags": [order.tag] if order.tag is not None else [],
+            "tags": tags,
             "guid": f"kitesim{order.number}",
         }
 
