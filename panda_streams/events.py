@@ -576,7 +576,7 @@ class Health(Value):
     kind: Literal["health"] = "health"
     world: str
     role: str
-    """feed, brain, arm or gateway."""
+    """feed, brain, arm, gateway or kitesim."""
     namespace: str | None
     """The broker account of an arm."""
     instance: int
