@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _RETRY_S = 0.5
 _YIELD_EVERY = 500
 ADVANCE_S = 4.0
-"""How long a call that advances the clock waits for the ticks."""
+"""How long a call that advances the clock takes at the most: whoever calls asks again."""
 
 
 class Books:
@@ -215,17 +215,19 @@ class ReplayClock:
         await asyncio.Event().wait()
 
     async def advance(self, until: int) -> None:
-        """Match up to `until`; less if the beats of some shard do not get there within some seconds."""
+        """Match up to `until`; less if that takes more than some seconds, or the beats of a shard do not get there."""
+        deadline = asyncio.get_running_loop().time() + ADVANCE_S
         async with self._busy:
-            deadline = asyncio.get_running_loop().time() + ADVANCE_S
-            while behind := [shard for shard, lane in enumerate(self._lanes) if lane.reached < until]:
-                for read in await self._reader.read(behind):
-                    self._hold(read)
+            while (self._engine.broker.time or 0) < until:
+                behind = [shard for shard, lane in enumerate(self._lanes) if lane.reached < until]
+                if behind:
+                    for read in await self._reader.read(behind):
+                        self._hold(read)
+                reached = min(lane.reached for lane in self._lanes)
+                if reached:  # else some shard has had no beat yet: there is no event time
+                    await self._match(min(until, reached), deadline)
                 if asyncio.get_running_loop().time() > deadline:
-                    break
-            reached = min(lane.reached for lane in self._lanes)
-            if reached:  # else some shard has had no beat yet: there is no event time
-                await self._match(min(until, reached))
+                    return
 
     def _hold(self, read: _Read) -> None:
         self._lanes[read.shard].hold(read)
@@ -238,7 +240,7 @@ class ReplayClock:
             if tick.time > matched and tick.instrument in self._engine.broker.instruments:
                 heappush(self._ticks, (tick.time, read.shard, read.offset, tick.row, tick, books))
 
-    async def _match(self, until: int) -> None:
+    async def _match(self, until: int, deadline: float) -> None:
         broker = self._engine.broker
         if broker.time is not None and until <= broker.time:
             return
@@ -249,6 +251,8 @@ class ReplayClock:
                 broker.meet(tick, books)
             self._settle(end)
             await asyncio.sleep(0)
+            if asyncio.get_running_loop().time() > deadline:
+                return
         self._settle(until)
 
     def _settle(self, time: int) -> None:
