@@ -27,6 +27,8 @@ __all__ = ["kitesim"]
 
 _log = logging.getLogger(__name__)
 
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
 
 @click.command()
 @click.option(
@@ -38,10 +40,14 @@ _log = logging.getLogger(__name__)
     "--speed", metavar="N|max", help="With --source: event seconds a wall second. Without it 10 for sim, 1 for a file."
 )
 @click.option("--port", type=click.IntRange(1024, 65535), help="Without it PANDA_PORT_BASE + 4.")
+@click.option("--faults", type=_file, help="YAML file of faults to inject; without it PANDA_KITESIM_FAULTS.")
+@click.option("--history", type=_file, help="Recording whose candles are served beside those that were seen.")
 @click.option(
     "--no-rate", is_flag=True, help="Answer any number of requests a second; orders are limited all the same."
 )
-def kitesim(source: str | None, speed: str | None, port: int | None, no_rate: bool) -> None:
+def kitesim(
+    source: str | None, speed: str | None, port: int | None, faults: Path | None, history: Path | None, no_rate: bool
+) -> None:
     """Serve a local Kite, REST and websocket, on 127.0.0.1: Zerodha's own client works on it.
 
     It trades on the ticks of the running world, and never forgets an order. Ctrl-C stops it.
@@ -49,7 +55,12 @@ def kitesim(source: str | None, speed: str | None, port: int | None, no_rate: bo
     settings = load_settings()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    options = Options(port=port or settings.ports.kitesim, rate_limits=not no_rate)
+    options = Options(
+        port=port or settings.ports.kitesim,
+        rate_limits=not no_rate,
+        faults=faults,
+        history=_source(settings, str(history)) if history is not None else None,
+    )
     if source is None:
         if speed is not None:
             raise SettingsError("--speed without --source: the world has a pace of its own", fix="leave it out")
@@ -59,7 +70,7 @@ def kitesim(source: str | None, speed: str | None, port: int | None, no_rate: bo
             mirror = Mirror(servers.redis, identity.scope)
             asyncio.run(_run(kitesim_of_world(settings, servers, options), servers.world.name, mirror, identity))
         return
-    world = World(settings.world or "sim")
+    world = _world(settings, source)
     ticks = _source(settings, source)
     pace = _pace(source, speed)
     with locked(
@@ -68,6 +79,12 @@ def kitesim(source: str | None, speed: str | None, port: int | None, no_rate: bo
         fix="stop that process, or set PANDA_WORLD or PANDA_HOME",
     ):
         asyncio.run(_run(kitesim_of_source(settings, world, ticks, pace, options), source))
+
+
+def _world(settings: Settings, source: str) -> World:
+    if settings.world:
+        return World(settings.world)
+    return World("sim") if source == "sim" else World.of_recording(Path(source))
 
 
 def _lock_file(home: Home, world: World) -> Path:

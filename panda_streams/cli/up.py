@@ -172,7 +172,7 @@ def _telling(alerter: Alerter) -> Callable[[Ended], None]:
 
 async def _show(settings: Settings, deployment: Deployment, shown: Screen, stopping: asyncio.Event) -> None:
     """Show the processes every second until told to stop, and the screen's address once the gateway is ready."""
-    reader = HealthReader(deployment.servers.redis, ["feed", "brain", "gateway", *registered_brokers()])
+    reader = HealthReader(deployment.servers.redis, ["feed", "brain", "kitesim", "gateway", *registered_brokers()])
     dashboard = f"http://127.0.0.1:{settings.ports.gateway}"
     announced = False
     try:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 from aiohttp import web
+from pydantic import ValidationError
 
 from panda_streams.identity import Clock as WorldClock
 from panda_streams.kitesim.clocks import Clock
 from panda_streams.kitesim.engine import Engine
 from panda_streams.kitesim.errors import ErrorType, Refused
+from panda_streams.kitesim.faults import Armed, Faults
+from panda_streams.kitesim.front import json_of
 from panda_streams.kitesim.shapes import Shapes
 
 __all__ = ["Admin"]
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Admin:
     """Serves the clock, the login without a browser, and the broker's own truth."""
 
-    def __init__(self, engine: Engine, clock: Clock, kind: WorldClock, shapes: Shapes) -> None:
+    def __init__(self, engine: Engine, clock: Clock, kind: WorldClock, shapes: Shapes, faults: Faults) -> None:
         self._engine = engine
         self._clock = clock
         self._kind = kind
         self._shapes = shapes
+        self._faults = faults
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -34,6 +35,9 @@ class Admin:
             web.post("/sim/clock", self._advance),
             web.post("/sim/login", self._login),
             web.get("/sim/ledger", self._ledger),
+            web.get("/sim/faults", self._read_faults),
+            web.post("/sim/faults", self._arm),
+            web.delete("/sim/faults", self._disarm),
         ]
 
     def _progress(self) -> dict[str, Any]:
@@ -44,14 +48,14 @@ class Admin:
         return web.json_response({"clock": self._kind.value, **self._progress(), "ticks": self._clock.newest})
 
     async def _advance(self, request: web.Request) -> web.StreamResponse:
-        until = (await json_of(request)).get("until")
+        until = (await _object(request)).get("until")
         if not isinstance(until, int):
             raise Refused(ErrorType.INPUT, 'Expected {"until": milliseconds}.')
         await self._clock.advance(until)
         return web.json_response(self._progress())
 
     async def _login(self, request: web.Request) -> web.StreamResponse:
-        api_key = (await json_of(request)).get("api_key")
+        api_key = (await _object(request)).get("api_key")
         if not isinstance(api_key, str) or not api_key:
             raise Refused(ErrorType.INPUT, 'Expected {"api_key": "…"}.')
         return web.json_response({"request_token": self._engine.sessions.log_in(api_key)})
@@ -67,15 +71,26 @@ class Admin:
             }
         )
 
+    async def _read_faults(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(self._faults.report())
 
-async def json_of(request: web.Request) -> dict[str, Any]:
-    """The JSON object that was sent; an empty one for nothing. Raises Refused for anything else."""
-    if not (text := await request.text()):
-        return {}
-    try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        value = None
+    async def _arm(self, request: web.Request) -> web.StreamResponse:
+        try:
+            armed = Armed.model_validate(await _object(request))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise Refused(ErrorType.INPUT, f"Invalid fault: {place}: {first['msg']}") from None
+        self._faults.arm(armed)
+        return web.json_response(self._faults.report())
+
+    async def _disarm(self, request: web.Request) -> web.StreamResponse:
+        self._faults.disarm()
+        return web.json_response(self._faults.report())
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    value = await json_of(request)
     if not isinstance(value, dict):
         raise Refused(ErrorType.INPUT, "Expected a JSON object.")
     return value

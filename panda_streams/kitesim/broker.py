@@ -19,7 +19,7 @@ from panda_streams.domain.matching import PaperMarket
 from panda_streams.domain.orders import Product
 from panda_streams.domain.signals import OrderType, Side, Validity
 from panda_streams.domain.ticks import Tick
-from panda_streams.kitesim.account import Account, Funds, margin
+from panda_streams.kitesim.account import Account, Funds
 from panda_streams.kitesim.errors import ErrorType, Refused
 from panda_streams.kitesim.exchange import Exchange
 from panda_streams.kitesim.gtt import Gtt, GttOrder, GttResult, Gtts, GttState
@@ -91,6 +91,8 @@ class Broker:
         """Today's book, in the order in which it came."""
         self.trades: list[BookTrade] = []
         """Today's."""
+        self.hidden: dict[str, float] = {}
+        """Wall times until which the book does not show an order: an injected fault."""
         self._outbox = Outbox([], {})
 
     @property
@@ -347,10 +349,9 @@ class Broker:
         price = order.price or order.trigger
         return price if price is not None else self.view.price(self.instruments[order.instrument]) or ZERO
 
-    def required(self, form: OrderForm) -> Decimal:
-        """What an order of this form blocks, whatever is held."""
-        price = form.price or form.trigger or self.view.price(form.instrument) or ZERO
-        return margin(form.instrument, form.product, form.side, form.quantity, price)
+    def hide(self, order_id: str, until: float) -> None:
+        """Keep an order out of the book that is shown, until a wall time."""
+        self.hidden[order_id] = until
 
     def find(self, order_id: str) -> BookOrder:
         """An order of today's book; raises Refused."""

@@ -124,8 +124,6 @@ class BookOrder(msgspec.Struct, frozen=True, kw_only=True):
     iceberg: Iceberg | None = None
     gtt: int | None = None
     """The trigger that placed it."""
-    hidden_until: float | None = None
-    """Wall time until which the order book does not show it: an injected fault."""
 
     @property
     def remaining(self) -> int:

@@ -28,10 +28,14 @@ from panda_streams.kitesim.admin import Admin
 from panda_streams.kitesim.broker import Broker
 from panda_streams.kitesim.clocks import Clock, LogReader, ReplayClock, SourceClock, WallClock
 from panda_streams.kitesim.engine import Engine
+from panda_streams.kitesim.faults import Faults, read_scenario
+from panda_streams.kitesim.front import Throttle, errors
+from panda_streams.kitesim.history import History, candles_of
 from panda_streams.kitesim.market import MarketView
-from panda_streams.kitesim.rest import Rest, Throttle, errors
+from panda_streams.kitesim.rest import Rest
 from panda_streams.kitesim.shapes import Shapes
 from panda_streams.kitesim.store import Store
+from panda_streams.kitesim.ticker import Ticker
 from panda_streams.kitesim.tokens import Tokens
 from panda_streams.mirror import Mirror
 from panda_streams.servers import Servers
@@ -52,6 +56,10 @@ class Options:
 
     port: int
     rate_limits: bool = True
+    faults: Path | None = None
+    """A scenario of faults; None for that of the settings."""
+    history: Source | None = None
+    """A recording whose candles are served beside those that were seen."""
 
 
 class Kitesim:
@@ -66,16 +74,19 @@ class Kitesim:
         self.options = options
         self.engine = engine
         self.clock = clock
-        self.rest = Rest(
+        self.faults = Faults(read_scenario(options.faults or settings.kitesim_faults))
+        self.ticker = Ticker(engine, tokens, shapes, self.faults)
+        self._rest = Rest(
             engine,
-            instruments,
             tokens,
             shapes,
             Throttle(on=options.rate_limits and kind is WorldClock.WALL),
+            self.faults,
+            History(engine, candles_of(options.history) if options.history is not None else None),
             wall=kind is WorldClock.WALL,
             login_page=f"http://127.0.0.1:{settings.port_base + 5}/kite/callback",
         )
-        self._admin = Admin(engine, clock, kind, shapes)
+        self._admin = Admin(engine, clock, kind, shapes, self.faults)
 
     @property
     def url(self) -> str:
@@ -83,8 +94,12 @@ class Kitesim:
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[errors])
-        app.add_routes([*self.rest.routes(), *self._admin.routes()])
+        app.add_routes([*self.ticker.routes(), *self._rest.routes(), *self._admin.routes()])
+        app.on_shutdown.append(self._close)
         return app
+
+    async def _close(self, app: web.Application) -> None:
+        await self.ticker.close()
 
 
 def _engine(settings: Settings, world: World, file: Path) -> tuple[Engine, Instruments, Calendar]:
