@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from panda_streams.domain.calendar import trading_date
-from panda_streams.domain.charges import Head, fill_charges
+from panda_streams.domain.charges import Charges, Head, fill_charges, merge, total
 from panda_streams.domain.instruments import InstrumentKind
 from panda_streams.domain.orders import Product
 from panda_streams.domain.signals import Side
@@ -55,6 +55,7 @@ class MarginCalls:
                 "initial": _summed([self._required(form, form.quantity) for form in forms]),
                 "final": _summed(self._opening(forms, considered=considered)),
                 "orders": orders,
+                "charges": self._charges_of_all(forms),
             }
         )
 
@@ -130,38 +131,37 @@ class MarginCalls:
     def _price(self, form: OrderForm) -> Decimal:
         return form.price or form.trigger or self._broker.view.price(form.instrument) or ZERO
 
+    def _charges_of_all(self, forms: list[OrderForm]) -> Shape:
+        return _charges_shape(merge(*(self._charged(form, self._price(form)) for form in forms)), "")
+
     def _charges_of(self, form: OrderForm, price: Decimal) -> Shape:
-        charges: dict[str, Decimal] = {}
-        if price > 0:
-            on = trading_date(self._broker.time or 0)
-            try:
-                charges = fill_charges(form.instrument, form.product, form.side, form.quantity, price, on, ZERO)
-            except ValueError as error:
-                raise Refused(ErrorType.INPUT, str(error)) from None
-        tax = charges.get(Head.STT, ZERO) + charges.get(Head.CTT, ZERO)
-        return _charges(
-            tax,
-            "ctt" if Head.CTT in charges else "stt",
-            charges.get(Head.TRANSACTION, ZERO),
-            charges.get(Head.SEBI, ZERO),
-            charges.get(Head.BROKERAGE, ZERO),
-            charges.get(Head.STAMP, ZERO),
-            charges.get(Head.GST, ZERO),
-        )
+        charges = self._charged(form, price)
+        return _charges_shape(charges, "ctt" if Head.CTT in charges else "stt")
+
+    def _charged(self, form: OrderForm, price: Decimal) -> Charges:
+        """The charges of an order that is filled at a price, by head; none where no price is known."""
+        if price <= 0:
+            return {}
+        on = trading_date(self._broker.time or 0)
+        try:
+            return fill_charges(form.instrument, form.product, form.side, form.quantity, price, on, ZERO)
+        except ValueError as error:
+            raise Refused(ErrorType.INPUT, str(error)) from None
 
 
-def _charges(
-    tax: Decimal, kind: str, transaction: Decimal, sebi: Decimal, brokerage: Decimal, stamp: Decimal, gst: Decimal
-) -> Shape:
+def _charges_shape(charges: Mapping[str, Decimal], tax_type: str) -> Shape:
+    def of(*heads: Head) -> Decimal:
+        return sum((charges.get(head, ZERO) for head in heads), ZERO)
+
     return {
-        "transaction_tax": number(tax),
-        "transaction_tax_type": kind,
-        "exchange_turnover_charge": number(transaction),
-        "sebi_turnover_charge": number(sebi),
-        "brokerage": number(brokerage),
-        "stamp_duty": number(stamp),
-        "gst": {"igst": number(gst), "cgst": 0, "sgst": 0, "total": number(gst)},
-        "total": number(tax + transaction + sebi + brokerage + stamp + gst),
+        "transaction_tax": number(of(Head.STT, Head.CTT)),
+        "transaction_tax_type": tax_type,
+        "exchange_turnover_charge": number(of(Head.TRANSACTION)),
+        "sebi_turnover_charge": number(of(Head.SEBI)),
+        "brokerage": number(of(Head.BROKERAGE)),
+        "stamp_duty": number(of(Head.STAMP)),
+        "gst": {"igst": number(of(Head.GST)), "cgst": 0, "sgst": 0, "total": number(of(Head.GST))},
+        "total": number(total(charges)),
     }
 
 
@@ -179,7 +179,7 @@ def _blank() -> Shape:
         "var": 0,
         "pnl": {"realised": 0, "unrealised": 0},
         "leverage": 0,
-        "charges": _charges(ZERO, "", ZERO, ZERO, ZERO, ZERO, ZERO),
+        "charges": _charges_shape({}, ""),
         "total": 0,
     }
 

@@ -68,7 +68,12 @@ class Ticker:
     def connections(self) -> int:
         return len(self._connections)
 
+    def shape(self, order: BookOrder) -> dict[str, Any]:
+        """What is told of an order."""
+        return self._shapes.update(order)
+
     async def close(self) -> None:
+        """Close every connection."""
         for connection in tuple(self._connections):
             await connection.socket.close()
 
@@ -189,7 +194,7 @@ class Ticker:
                 connection.send(frame(packets))
         for change in outbox.changes:
             if change.row and _told(change.order):
-                self._tell(self._shapes.update(change.order))
+                self._tell(self.shape(change.order))
 
     def _tell(self, update: dict[str, Any]) -> None:
         """Tell every connection of an order, with the faults that are armed."""

@@ -15,9 +15,9 @@ from aiohttp import web
 from kiteconnect import KiteConnect
 
 from panda_streams.domain.calendar import Calendar
-from panda_streams.domain.instruments import Instrument, Instruments
+from panda_streams.domain.instruments import Instrument, InstrumentKind, Instruments
 from panda_streams.domain.matching import PaperMarket, QueueModel
-from panda_streams.domain.ticks import Depth, Tick
+from panda_streams.domain.ticks import Depth, DepthLevel, Tick
 from panda_streams.identity import Clock
 from panda_streams.kitesim.broker import Broker
 from panda_streams.kitesim.engine import Engine
@@ -32,7 +32,21 @@ T = TypeVar("T")
 
 SECRET = "panda-secret"
 LATENCY = 100
-INSTRUMENTS = Instruments([SHARE, INDEX, FUTURE, CALL])
+TCS = Instrument(
+    exchange="NSE",
+    symbol="TCS",
+    kind=InstrumentKind.EQUITY,
+    token=2953217,
+    freeze_quantity=1000,
+    lower_circuit=Decimal(2700),
+    upper_circuit=Decimal(3300),
+)
+INSTRUMENTS = Instruments([SHARE, TCS, INDEX, FUTURE, CALL])
+DEPTH = Depth(
+    tuple(DepthLevel(149_995 - 5 * level, 10 * (level + 1)) for level in range(5)),
+    tuple(DepthLevel(150_005 + 5 * level, 20 * (level + 1)) for level in range(5)),
+)
+"""An order book around 1500.00: ten shares at the best bid, twenty at the best ask."""
 
 
 class Tape:
@@ -118,7 +132,6 @@ def a_bench(
     """Run a kitesim whose books lie in `directory`, for as long as the block runs."""
     loop = asyncio.new_event_loop()
     port = _free_port()
-    ready: asyncio.Queue[Bench] | None = None
     started = threading.Event()
     found: list[Bench] = []
     stop = asyncio.Event()
@@ -146,7 +159,7 @@ def a_bench(
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
     thread.start()
-    assert started.wait(10), ready
+    assert started.wait(10)
     try:
         yield found[0]
     finally:
@@ -155,5 +168,14 @@ def a_bench(
         loop.close()
 
 
-def instrument(instrument_id: str) -> Instrument:
-    return INSTRUMENTS[instrument_id]
+def placed(kite: KiteConnect, side: str = "BUY", quantity: int = 10, **fields: Any) -> str:
+    """Place an order in INFY, as MIS at the market unless `fields` say otherwise; its id."""
+    order = {"variety": "regular", "exchange": "NSE", "tradingsymbol": "INFY", "product": "MIS"}
+    order |= {"order_type": "LIMIT" if "price" in fields else "MARKET", **fields}
+    if order["order_type"] in ("MARKET", "SL-M"):
+        order.setdefault("market_protection", -1)
+    return str(kite.place_order(transaction_type=side, quantity=quantity, **order))
+
+
+def statuses(kite: KiteConnect, order_id: str) -> list[str]:
+    return [row["status"] for row in kite.order_history(order_id)]
