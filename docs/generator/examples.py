@@ -7,13 +7,15 @@ from decimal import Decimal
 
 from panda_streams import codec
 from panda_streams.domain.bookings import Booking, BookingKind, booking_id
+from panda_streams.domain.brokerage import Known, OrderRequest, Word
+from panda_streams.domain.callbook import Stranger
 from panda_streams.domain.charges import fill_charges
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.orders import Fill, OrderState, Product, Role, Ticket
 from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.domain.risk.rules import Finding, Rule
-from panda_streams.domain.signals import Intent, OrderType, Quote, Side, Signal
+from panda_streams.domain.signals import Intent, OrderType, Quote, Side, Signal, Validity
 from panda_streams.domain.ticks import Depth, DepthLevel, Tick, TickRef
 from panda_streams.events import (
     Action,
@@ -21,6 +23,8 @@ from panda_streams.events import (
     Adjusted,
     Beat,
     Booked,
+    Command,
+    CommandKind,
     Completed,
     DayEnd,
     DeadLetter,
@@ -30,6 +34,7 @@ from panda_streams.events import (
     Level,
     Mark,
     Mode,
+    OrderReport,
     OrderUpdate,
     Phase,
     Prices,
@@ -38,6 +43,7 @@ from panda_streams.events import (
     Snapshot,
     StageBeat,
     Stopped,
+    StrangerReport,
     TickBatch,
     Validated,
 )
@@ -144,6 +150,51 @@ EXAMPLES: dict[type, bytes] = {
                 reason=None,
                 time=_FILL.time,
                 fill=_FILL,
+                broker_id="2042130686722629633",
+                note="",
+            ),
+            Command(
+                **{**_ARM, "producer": "execution/2"},
+                what=CommandKind.PLACE,
+                order_id=_FILL.order_id,
+                shard=2,
+                closes=False,
+                request=OrderRequest(
+                    order_id=_FILL.order_id,
+                    tag=f"PS{_FILL.order_id[:18]}",
+                    instrument=_FILL.instrument,
+                    side=_FILL.side,
+                    quantity=_FILL.quantity,
+                    product=_FILL.product,
+                    order_type=OrderType.MARKET,
+                    validity=Validity.DAY,
+                    market_protection=Decimal(-1),
+                ),
+                change=None,
+                time=1623126845000,
+                until=1623126905000,
+            ),
+            OrderReport(
+                **{**_ARM, "producer": "trader"},
+                order_id=_FILL.order_id,
+                instrument=_FILL.instrument,
+                word=Word(
+                    known=Known.TAKEN, time=1623126845001, broker_id="2042130686722629633", order=None, reason=None
+                ),
+                time=1623126845001,
+            ),
+            StrangerReport(
+                **{**_ARM, "producer": "trader"},
+                stranger=Stranger(
+                    key="trade/NSE/75894751/2042130686722629633",
+                    instrument=_FILL.instrument,
+                    quantity=10,
+                    price=Decimal("1391.20"),
+                    product="CNC",
+                    time=1623126846000,
+                    text="trade 75894751 of the broker's order 2042130686722629633",
+                ),
+                time=1623126846000,
             ),
             DayEnd(**{**_ARM, "producer": "execution/2"}, date=date(2021, 6, 8), time=1623148200000),
             Prices(**{**_ARM, "producer": "execution/2"}, time=1623126847000, prices={"NSE:INFY": Decimal("1391.20")}),
