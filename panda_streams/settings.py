@@ -190,7 +190,7 @@ class Settings(BaseSettings):
         "Zerodha's own; `production`, real money, in the world `live` alone.",
     )
     kite_api_key: str = Field(
-        "panda", alias="KITE_API_KEY", description="Key of the Kite Connect app; the simulator takes any."
+        "panda", alias="KITE_API_KEY", repr=False, description="Key of the Kite Connect app; the simulator takes any."
     )
     kite_api_secret: SecretStr = Field(
         SecretStr("panda-secret"),
@@ -203,7 +203,7 @@ class Settings(BaseSettings):
         alias="PANDA_KITE_TIMEOUT_S",
         gt=0,
         le=60,
-        description="Seconds that a call to Kite may take to connect, and then to wait for its answer. An order "
+        description="Seconds that a call to Kite may take to connect and to wait for its answer, in all. An order "
         "without one may have been placed, and is looked for.",
     )
     kite_absent_after_s: float = Field(

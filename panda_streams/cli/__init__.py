@@ -32,6 +32,8 @@ _COMMANDS = {
     "record": "panda_streams.cli.feed:record",
     "kitesim": "panda_streams.cli.kitesim:kitesim",
     "gateway": "panda_streams.cli.gateway:gateway",
+    "kite": "panda_streams.cli.kite:kite",
+    "doctor": "panda_streams.cli.doctor:doctor",
     "alert": "panda_streams.cli.alert:alert",
     "calendar": "panda_streams.cli.calendar:calendar",
     "instruments": "panda_streams.cli.instruments:instruments",

@@ -76,7 +76,7 @@ def _refusal(response: requests.Response) -> tuple[str, str]:
     """Type and message of an error in Kite's form; empty ones of anything else."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", ""
     kind, message = (body.get("error_type"), body.get("message")) if isinstance(body, dict) else (None, None)
     if not isinstance(kind, str) or not isinstance(message, str) or body.get("status") != "error":

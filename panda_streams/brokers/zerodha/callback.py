@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -9,9 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from panda_streams.errors import PandaError, SettingsError
 
-__all__ = ["PATH", "Callback"]
+__all__ = ["PATH", "REQUEST_TOKEN", "Callback"]
 
 PATH = "/kite/callback"
+REQUEST_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _BY_HAND = "log in again, or pass the request token of the address that the browser shows with --token"
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Kite login</title>
 <p>{text}</p></html>"""
@@ -64,7 +66,7 @@ class Callback:
         state, token = query.get("state", ""), query.get("request_token", "")
         if state != self._state and (state or self._strict):
             return 403, "This login was not begun by the panda kite login that is waiting."
-        if query.get("status", "success") != "success" or not token.isalnum():
+        if query.get("status", "success") != "success" or not REQUEST_TOKEN.fullmatch(token):
             self._refused = query.get("status", "") if query.get("status", "").isalnum() else "no request token came"
             return 400, "The login has not succeeded; the terminal says how to go on."
         self._token = token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kiteconnect import KiteConnect
+from urllib3 import Timeout
 
 from panda_streams.brokers.zerodha.profile import Endpoints
 from panda_streams.brokers.zerodha.scrubbing import quiet_requests
@@ -14,12 +15,13 @@ _NOT_PREFIXED = frozenset({"market.instruments.all", "market.instruments"})
 
 
 def open_kite(at: Endpoints, api_key: str, timeout_s: float) -> KiteConnect:
-    """A client without a token. `timeout_s` bounds the connecting, and each wait for bytes of the answer.
+    """A client without a token. `timeout_s` bounds the connecting and the wait for the answer together; an
+    answer that has begun may pause as long once more.
 
     Its requests are never repeated: there is no pool with retries, and a redirect is an error.
     """
     quiet_requests()
-    kite = KiteConnect(api_key=api_key, root=at.api_root, timeout=timeout_s)
+    kite = KiteConnect(api_key=api_key, root=at.api_root, timeout=Timeout(total=timeout_s))
     kite._routes = {
         name: route if name in _NOT_PREFIXED else at.route_prefix + route for name, route in KiteConnect._routes.items()
     }

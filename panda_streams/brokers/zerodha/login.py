@@ -130,6 +130,8 @@ class Sessions:
             raise Unreachable(str(error)) from None
         except PandaError as error:
             raise LoggedOut(str(error)) from None
+        except OSError as error:
+            raise LoggedOut(f"the session in {self._path} cannot be used: {error.strerror}") from None
 
     def died(self, session: Session) -> None:
         """Be told that Kite refused the session's token."""

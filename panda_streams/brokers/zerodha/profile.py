@@ -11,7 +11,7 @@ from panda_streams.identity import World
 from panda_streams.kite import KiteProfile
 from panda_streams.settings import Settings
 
-__all__ = ["Endpoints", "check_profile", "endpoints"]
+__all__ = ["Endpoints", "check_app", "check_profile", "endpoints"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +77,19 @@ def check_profile(profile: KiteProfile, world: World) -> None:
             f"PANDA_KITE_PROFILE=production moves real money, but this world is {world.name}",
             fix="set PANDA_KITE_PROFILE=simulator here; real money is traded in PANDA_WORLD=live alone",
         )
+
+
+def check_app(settings: Settings) -> None:
+    """Raise SettingsError if the key or the secret of the app is the simulator's, and another Kite is to be used."""
+    fields = Settings.model_fields
+    both = {"KITE_API_KEY": "kite_api_key", "KITE_API_SECRET": "kite_api_secret"}
+    unset = [alias for alias, name in both.items() if getattr(settings, name) == fields[name].default]
+    if not unset or settings.kite_profile is KiteProfile.SIMULATOR:
+        return
+    sandbox = settings.kite_profile is KiteProfile.SANDBOX
+    raise SettingsError(
+        f"PANDA_KITE_PROFILE={settings.kite_profile}, but {' and '.join(unset)} is not set",
+        fix="set KITE_API_KEY=sandboxdemo and KITE_API_SECRET=sandboxdemo-secret"
+        if sandbox
+        else "set KITE_API_KEY and KITE_API_SECRET to those of your app at developers.kite.trade",
+    )

@@ -108,9 +108,11 @@ def read_session(settings: Settings, world: World) -> Session | None:
 
 
 def write_session(settings: Settings, world: World, session: Session) -> None:
-    """Store a session, in place of any before: encrypted, for this user's eyes alone, wholly or not at all."""
+    """Store a session, in place of any before: encrypted, for this user's eyes alone, wholly or not at all.
+
+    Raises BadInput if its place cannot be written to.
+    """
     path = session_file(settings, world)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     inner = {
         "profile": session.profile.value,
         "user_id": session.user_id,
@@ -124,13 +126,18 @@ def write_session(settings: Settings, world: World, session: Session) -> None:
     outer = {"profile": session.profile.value, "salt": base64.b64encode(salt).decode(), "session": sealed}
     part = path.with_name(f"session.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(json.dumps(outer))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(json.dumps(outer))
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        fix = "let this user write there, with space left on the disk, and log in again"
+        raise BadInput(f"the session cannot be stored in {path}: {error.strerror}", fix=fix) from None
 
 
 def forget_session(settings: Settings, world: World) -> bool:

@@ -112,7 +112,9 @@ def served(port: int) -> Iterator[FakeKite]:
                 self.connection.close()
                 self.close_connection = True
                 return
-            self.send_response(reply.status)
+            self.send_response_only(reply.status)
+            if "Date" not in reply.headers:
+                self.send_header("Date", self.date_time_string())
             if reply.kind:
                 self.send_header("Content-Type", reply.kind)
             self.send_header("Content-Length", str(len(reply.body)))

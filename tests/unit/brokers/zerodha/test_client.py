@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from panda_streams.brokers.zerodha.client import KiteClient
+from panda_streams.brokers.zerodha.profile import endpoints
 from panda_streams.brokers.zerodha.session import INDIA, read_session, write_session
 from panda_streams.domain.brokerage import (
     AnswerKind,
@@ -23,7 +27,9 @@ from panda_streams.domain.brokerage import (
 )
 from panda_streams.domain.orders import Product
 from panda_streams.domain.signals import OrderType, Side, Validity
+from panda_streams.kite import KiteProfile
 from tests.unit.brokers.zerodha.fake_kite import HTML_502, Reply, failure, success
+from tests.unit.brokers.zerodha.sessions import a_session
 
 TAKEN, REFUSED = AnswerKind.TAKEN, AnswerKind.REFUSED
 THROTTLED, UNSURE, LOGGED_OUT = AnswerKind.THROTTLED, AnswerKind.UNSURE, AnswerKind.LOGGED_OUT
@@ -84,6 +90,7 @@ ENDS = {
     "a refusal with status 200": (failure(200, "InputException", "Invalid quantity"), UNSURE),
     "an error without its type": (Reply(400, b'{"status": "error", "message": "x"}'), UNSURE),
     "JSON that is none": (Reply(200, b'{"status": "succ'), UNSURE),
+    "JSON that is too deep": (Reply(200, b"[" * 100_000), UNSURE),
     "JSON that is a list": (Reply(200, b"[]"), UNSURE),
     "a success without data": (Reply(200, b'{"status": "success"}'), UNSURE),
     "a success without an id": (success({}), UNSURE),
@@ -116,6 +123,42 @@ def test_only_what_is_proved_is_refused(client, fake, end):
     assert (answer.kind, answer.broker_id) == (kind, None)
     assert answer.text
     assert fake.count("POST", "/orders/regular") == 1
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["order_id", "x"]), inner, max_size=2),
+    max_leaves=4,
+)
+_BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "status": st.sampled_from(["success", "error"]) | _JSON,
+        "data": st.just({"order_id": "77"}) | _JSON,
+        "message": st.sampled_from(["Invalid", TIMED_OUT, NO_MARGIN]) | _JSON,
+        "error_type": st.sampled_from(["InputException", "TokenException", "OrderException", "DataException"]) | _JSON,
+    },
+)
+
+
+@hypothesis.settings(
+    max_examples=150, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(
+    status=st.sampled_from([200, 201, 400, 403, 404, 408, 418, 428, 429, 500, 502, 503, 504]), body=_BODIES | _JSON
+)
+def test_whatever_kite_says_there_is_an_answer_and_no_more_than_is_proved(client, fake, status, body):
+    answer = place(client, fake, Reply(status, json.dumps(body).encode()))
+
+    match answer.kind:
+        case AnswerKind.TAKEN:
+            assert (status, body["data"]["order_id"]) == (200, answer.broker_id)
+        case AnswerKind.THROTTLED:
+            assert status == 429
+        case AnswerKind.REFUSED | AnswerKind.LOGGED_OUT:
+            assert status in (400, 403, 404, 418, 428)
+            assert body["status"] == "error"
+            assert body["message"] != TIMED_OUT
 
 
 def test_what_was_never_sent_may_be_sent_again(client, fake, settings, world):
@@ -280,6 +323,36 @@ def test_the_official_samples_of_the_portfolio_are_read(client, fake, shared_dat
 
 def ms(*parts: int) -> int:
     return int(datetime(*parts, tzinfo=INDIA).timestamp() * 1000)
+
+
+def test_the_sandbox_hears_no_event_time_and_has_routes_of_its_own(settings, world, fake, monkeypatch):
+    root = endpoints(settings).api_root
+    sandbox = settings.model_copy(update={"kite_profile": KiteProfile.SANDBOX})
+    here = replace(endpoints(sandbox), api_root=root)
+    monkeypatch.setattr("panda_streams.brokers.zerodha.client.endpoints", lambda _: here)
+    write_session(sandbox, world, a_session(KiteProfile.SANDBOX))
+    client = KiteClient.from_settings(sandbox, world)
+    fake.answers["POST /oms/orders/regular"] = success({"order_id": "1"})
+    before = time.time_ns() // 1_000_000
+
+    answer, progress = client.place(an_order(), at=5), client.advance(until=7)
+
+    client.close()
+    assert (answer.kind, len(fake.calls)) == (TAKEN, 1)
+    assert "x-panda-time" not in fake.calls[0].headers
+    assert before <= progress.time
+
+
+def test_without_a_login_no_order_is_sent(settings, world):
+    sandbox = settings.model_copy(update={"kite_profile": KiteProfile.SANDBOX})
+    client = KiteClient.from_settings(sandbox, world)
+
+    answer = client.place(an_order(), at=0)
+
+    client.close()
+    assert (answer.kind, "panda kite login" in answer.text) == (LOGGED_OUT, True)
+    with pytest.raises(LoggedOut):
+        client.book()
 
 
 def test_the_simulator_is_asked_to_advance(client, fake):

@@ -1,0 +1,375 @@
+"""The desk at a real broker: what it asks, what it makes of a broker's word, and that no exit ever opens a position."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from panda_streams.domain.brokerage import BrokerStatus, Known
+from panda_streams.domain.callbook import Stranger
+from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Reason, Role
+from panda_streams.domain.signals import OrderType, Side
+from tests.unit.builders import INFY, T0
+from tests.unit.domain.broker_floor import BrokerFloor
+from tests.unit.domain.desks import SQUARE_OFF, an_order
+
+
+def test_an_entry_is_given_to_the_trader_at_once_and_is_an_intent_until_he_says_more() -> None:
+    floor = BrokerFloor()
+
+    floor.place(an_order(name="entry"))
+
+    assert floor.asks() == [("place", "ENTRY")]
+    assert floor.state("entry") is OrderState.INTENT
+
+
+def test_an_order_goes_from_intent_over_sending_to_working_and_is_filled_by_trades_alone() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", quantity=10))
+
+    floor.hear("entry", Known.SENDING)
+    floor.hear("entry", Known.TAKEN, broker_id="7")
+    floor.takes("entry")
+    floor.trades_of("entry", 4)
+    floor.trades_of("entry", 6)
+
+    assert [change.order.state for change in floor.said] == [
+        OrderState.INTENT,
+        OrderState.SENDING,
+        OrderState.WORKING,
+        OrderState.WORKING,
+        OrderState.FILLED,
+    ]
+    assert floor.position == 10
+
+
+def test_the_same_book_read_twice_changes_nothing() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    said = len(floor.said)
+
+    floor.tells("entry")
+    floor.reload()
+    floor.tells("entry")
+
+    assert len(floor.said) == said
+    assert floor.position == 10
+
+
+def test_a_completed_order_whose_trades_are_not_all_there_has_not_ended() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", quantity=10))
+    floor.sends("entry")
+    complete = floor.book["entry"].model_copy(update={"status": BrokerStatus.COMPLETE, "filled": 10})
+
+    floor.hear("entry", Known.BOOK, broker_id=complete.broker_id, order=complete, trades=())
+
+    assert floor.state("entry") is OrderState.WORKING
+
+
+def test_an_unknown_order_that_is_found_goes_on() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry"))
+    floor.hear("entry", Known.SENDING)
+    floor.hear("entry", Known.UNKNOWN)
+    assert floor.state("entry") is OrderState.UNKNOWN
+
+    floor.takes("entry")
+
+    assert floor.state("entry") is OrderState.WORKING
+
+
+def test_an_entry_that_never_arrived_ends_absent_and_is_not_tried_again() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry"))
+    floor.hear("entry", Known.SENDING)
+    floor.hear("entry", Known.UNKNOWN)
+    floor.asks()
+
+    floor.hear("entry", Known.ABSENT)
+
+    assert floor.state("entry") is OrderState.ABSENT
+    assert floor.asks() == []
+
+
+def test_an_exit_that_never_arrived_is_tried_again_under_an_id_of_its_own() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+    floor.hear("exit", Known.SENDING)
+    floor.hear("exit", Known.UNKNOWN)
+    floor.asks()
+
+    floor.hear("exit", Known.ABSENT)
+
+    again = floor.working("EXIT")
+    assert floor.state("exit") is OrderState.ABSENT
+    assert (again.attempt, again.quantity, again.state) == (2, 10, OrderState.INTENT)
+    assert again.order_id != "exit"
+    assert floor.asks() == [("place", "EXIT")]
+
+
+def test_an_absent_exit_that_was_to_be_taken_back_is_not_tried_again() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+    floor.hear("exit", Known.SENDING)
+    floor.hear("exit", Known.UNKNOWN)
+    floor.desk.cancel("Momentum", Side.SELL, T0)
+
+    floor.hear("exit", Known.ABSENT)
+
+    assert not floor.desk.orders
+
+
+def test_a_refused_order_carries_the_brokers_words() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry"))
+    floor.hear("entry", Known.SENDING)
+
+    [change] = floor.hear("entry", Known.REFUSED, text="Insufficient funds.")
+
+    assert (change.order.state, change.reason, change.note) == (
+        OrderState.REJECTED,
+        Reason.BROKER_REFUSED,
+        "Insufficient funds.",
+    )
+
+
+def test_a_cancellation_is_only_a_wish_until_the_broker_says_so() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", limit="90"))
+    floor.sends("entry")
+    floor.asks()
+
+    floor._say(floor.desk.cancel("Momentum", Side.BUY, T0))
+    assert floor.asks() == [("cancel", "ENTRY")]
+    assert floor.state("entry") is OrderState.WORKING
+    floor.trades_of("entry", 4)
+    floor.cancels("entry")
+
+    assert floor.said[-1].reason is Reason.CANCELLED_BY_STRATEGY
+    assert floor.position == 4
+
+
+def test_an_order_that_somebody_cancelled_at_the_broker_says_so() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", limit="90"))
+    floor.sends("entry")
+
+    floor.cancels("entry")
+
+    assert floor.said[-1].reason is Reason.BROKER_CANCELLED
+
+
+def test_a_stop_rests_at_the_exchange_once_there_is_a_position() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+
+    floor.holds(10)
+
+    stop = floor.working("STOP")
+    assert floor.asks() == [("place", "ENTRY"), ("place", "STOP")]
+    assert (stop.order_type, stop.trigger, stop.price, stop.quantity, stop.side) == (
+        OrderType.SL,
+        Decimal("99.00"),
+        Decimal("97.00"),
+        10,
+        Side.SELL,
+    )
+
+
+def test_a_stop_grows_with_the_position() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.place(an_order(name="entry", quantity=10))
+    floor.sends("entry")
+    floor.trades_of("entry", 4)
+    floor.tick(10_000)
+    floor.sends(floor.working("STOP").order_id)
+    floor.asks()
+
+    floor.trades_of("entry", 6)
+    floor.tick(10_000, 1)
+
+    assert floor.asks() == [("change", "STOP")]
+    assert floor.working("STOP").quantity == 10
+
+
+def test_a_trailing_stop_is_moved_at_the_exchange_and_only_ever_tightens() -> None:
+    floor = BrokerFloor(trailing_stop="0.01")
+    floor.holds(10)
+    floor.sends(floor.working("STOP").order_id)
+    floor.asks()
+
+    floor.tick(11_000, 1)
+    assert floor.asks() == [("change", "STOP")]
+    assert floor.working("STOP").trigger == Decimal("108.90")
+    floor.tick(10_950, 2)
+
+    assert floor.asks() == []
+    assert floor.working("STOP").trigger == Decimal("108.90")
+
+
+def test_a_trailing_stop_uses_less_changes_than_a_broker_takes() -> None:
+    floor = BrokerFloor(trailing_stop="0.01")
+    floor.holds(10)
+    floor.sends(floor.working("STOP").order_id)
+
+    for n in range(60):
+        floor.tick(11_000 + 100 * n, n + 1)
+
+    assert floor.working("STOP").modified == 20
+
+
+def test_a_stop_makes_way_for_an_exit_and_the_exit_waits_until_it_has_ended() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.asks()
+
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+    assert floor.asks() == [("cancel", "STOP")]
+    floor.cancels(stop)
+
+    assert floor.asks() == [("place", "EXIT")]
+
+
+def test_an_exit_whose_stop_was_faster_is_never_sent() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+    floor.asks()
+
+    floor.trades_of(stop, 10, "99")
+
+    assert floor.asks() == []
+    assert floor.said[-1].reason is Reason.POSITION_CLOSED
+    assert floor.position == 0
+
+
+def test_an_exit_is_cut_to_what_its_stop_has_left() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+    floor.trades_of(stop, 3, "99")
+
+    floor.cancels(stop)
+
+    assert floor.working("EXIT").quantity == 7
+
+
+def test_a_stop_that_the_exchange_does_not_carry_out_is_carried_out_by_the_arm() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.asks()
+
+    floor.tick(9_600, 1_000)
+    assert floor.asks() == []
+    floor.tick(9_600, 6_000)
+    assert floor.asks() == [("cancel", "STOP")]
+    floor.cancels(stop, 6_100)
+
+    assert floor.asks() == [("place", "PROTECTION")]
+
+
+def test_a_refused_stop_is_not_tried_again_at_once() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.hear(stop, Known.SENDING)
+    floor.asks()
+
+    floor.hear(stop, Known.REFUSED, 1_000, text="no")
+    floor.tick(10_000, 2_000)
+    assert floor.asks() == []
+    floor.tick(10_000, 6_000)
+
+    assert floor.asks() == [("place", "STOP")]
+
+
+def test_the_target_of_a_bracket_waits_for_its_price_while_the_stop_rests() -> None:
+    floor = BrokerFloor()
+    floor.holds(10, target=Decimal(110), stop=Decimal(95))
+    assert floor.asks() == [("place", "ENTRY"), ("place", "STOP")]
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+
+    floor.tick(11_000, 1_000)
+    assert floor.asks() == [("cancel", "STOP")]
+    floor.cancels(stop, 1_000)
+
+    assert floor.asks() == [("place", "TARGET")]
+
+
+def test_a_target_whose_price_has_come_back_to_the_stop_is_given_up_for_the_market() -> None:
+    floor = BrokerFloor()
+    floor.holds(10, target=Decimal(110), stop=Decimal(95))
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.tick(11_000, 1_000)
+    floor.cancels(stop, 1_000)
+    target = floor.working("TARGET").order_id
+    floor.sends(target, 1_000)
+    floor.asks()
+
+    floor.tick(9_500, 2_000)
+    assert floor.asks() == [("cancel", "TARGET")]
+    floor.cancels(target, 2_000)
+
+    assert floor.asks() == [("place", "PROTECTION")]
+
+
+def test_intraday_positions_are_squared_off_once_their_stop_has_made_way() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.asks()
+
+    floor.beat(SQUARE_OFF)
+    assert floor.asks() == [("cancel", "STOP")]
+    floor.cancels(stop, SQUARE_OFF)
+
+    assert floor.asks() == [("place", "SQUARE_OFF")]
+
+
+def test_what_an_entry_gets_after_a_flatten_is_closed_too() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", quantity=10, limit="90"))
+    floor.sends("entry")
+    floor.flatten()
+    floor.asks()
+
+    floor.trades_of("entry", 10, "90")
+
+    assert floor.asks() == [("place", "FLATTEN")]
+
+
+def test_what_is_nobodys_has_a_book_of_its_own_which_a_flatten_leaves_alone() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    found = Stranger(
+        key="trade/NSE/1/2", instrument=INFY, quantity=-5, price=Decimal(100), product="CNC", time=T0, text="by hand"
+    )
+
+    changes = floor._say(floor.desk.take_over(found, floor._place().ref(-1, T0)))
+    floor.flatten()
+    floor.tick(20_000, 1)
+
+    assert [(change.order.state, change.note) for change in changes] == [(OrderState.FILLED, "by hand")]
+    assert floor.desk.positions[UNATTRIBUTED].quantity == -5
+    assert floor.asks() == []
+
+
+def test_a_desk_of_a_hard_halt_decides_nothing() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.desk.frozen = True
+
+    floor.holds(10)
+    floor.tick(9_000, 10_000)
+
+    assert floor.asks() == [("place", "ENTRY")]

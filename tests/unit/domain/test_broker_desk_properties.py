@@ -1,0 +1,173 @@
+"""Whatever the broker does, and whenever it says so: no exit opens a position, and the books are the broker's."""
+
+from __future__ import annotations
+
+from collections import deque
+from decimal import Decimal
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from panda_streams.domain.broker_desk import Ask
+from panda_streams.domain.brokerage import BrokerStatus, Known
+from panda_streams.domain.orders import Role
+from panda_streams.domain.signals import Side
+from tests.unit.domain.broker_floor import BrokerFloor
+from tests.unit.domain.desks import an_order
+
+
+class AnAccount(RuleBasedStateMachine):
+    """Buys and sells one share by one strategy, which is protected; it is never short on purpose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.floor = BrokerFloor(stop_loss="0.01", trailing_stop="0.02", target="0.05")
+        self.outbox: deque[Ask] = deque()
+        self.unknown: list[str] = []
+        self.untold: set[str] = set()
+        self.names = 0
+        self.at = 0
+
+    def _take(self) -> None:
+        self.outbox += self.floor.asked
+        self.floor.asked.clear()
+
+    def _live(self) -> list[str]:
+        return [name for name, order in self.floor.book.items() if not order.status.terminal]
+
+    # The strategy and the market
+
+    @rule(quantity=st.integers(1, 20), bracket=st.booleans(), limit=st.booleans())
+    def enters(self, quantity: int, bracket: bool, limit: bool) -> None:
+        self.names += 1
+        legs = {"target": Decimal(104), "stop": Decimal(97)} if bracket else {}
+        order = an_order(
+            Side.BUY, quantity, name=f"entry{self.names}", limit="100" if limit else None, live_at=self.at, **legs
+        )
+        self.floor.place(order, self.at)
+        self._take()
+
+    @rule(quantity=st.integers(1, 20), limit=st.booleans())
+    def exits(self, quantity: int, limit: bool) -> None:
+        self.names += 1
+        order = an_order(
+            Side.SELL,
+            quantity,
+            name=f"exit{self.names}",
+            limit="101" if limit else None,
+            role=Role.EXIT,
+            live_at=self.at,
+        )
+        self.floor.place(order, self.at)
+        self._take()
+
+    @rule(side=st.sampled_from(Side))
+    def cancels_all(self, side: Side) -> None:
+        self.floor._say(self.floor.desk.cancel("Momentum", side, self.at))
+        self._take()
+
+    @rule()
+    def is_flattened(self) -> None:
+        self.floor.flatten(self.at)
+        self._take()
+
+    @rule(price=st.integers(9_000, 11_500), passes=st.integers(0, 7_000))
+    def ticks(self, price: int, passes: int) -> None:
+        self.at += passes
+        self.floor.tick(price, self.at)
+        self._take()
+
+    # The trader and the broker
+
+    @precondition(lambda self: self.outbox)
+    @rule(fate=st.sampled_from(["taken", "refused", "lost", "dropped"]))
+    def carries_out_what_was_asked_first(self, fate: str) -> None:
+        ask = self.outbox.popleft()
+        name = ask.order.order_id
+        there = self.floor.book.get(name)
+        if ask.cancel or ask.change is not None:
+            if there is None or there.status.terminal:
+                return
+            if ask.cancel:
+                self.floor.book[name] = there.model_copy(update={"status": BrokerStatus.CANCELLED})
+            else:
+                wanted = ask.change.model_dump(exclude_none=True) if ask.change is not None else {}
+                if wanted.get("quantity", there.quantity) > there.filled:
+                    self.floor.book[name] = there.model_copy(update=wanted)
+            self.untold.add(name)
+            return
+        if name not in self.floor.desk.orders:
+            return
+        if fate == "dropped":
+            self.floor.hear(name, Known.DROPPED, self.at)
+        else:
+            self.floor.hear(name, Known.SENDING, self.at)
+            if fate == "refused":
+                self.floor.hear(name, Known.REFUSED, self.at, text="no")
+            elif fate == "taken":
+                self.floor.takes(name, self.at)
+            else:
+                self.floor.hear(name, Known.UNKNOWN, self.at)
+                self.unknown.append(name)
+        self._take()
+
+    @precondition(lambda self: self.unknown)
+    @rule(arrived=st.booleans())
+    def finds_out_about_an_unknown_order(self, arrived: bool) -> None:
+        name = self.unknown.pop(0)
+        if arrived:
+            self.floor.takes(name, self.at)
+        else:
+            self.floor.hear(name, Known.ABSENT, self.at)
+        self._take()
+
+    @precondition(lambda self: self._live())
+    @rule(data=st.data(), tell=st.booleans())
+    def trades(self, data: st.DataObject, tell: bool) -> None:
+        name = data.draw(st.sampled_from(self._live()))
+        order = self.floor.book[name]
+        quantity = data.draw(st.integers(1, order.quantity - order.filled))
+        self.floor.trades_of(name, quantity, at=self.at, tell=False)
+        self.untold.add(name)
+        if tell:
+            self.tells_all()
+
+    @precondition(lambda self: self._live())
+    @rule(data=st.data(), status=st.sampled_from([BrokerStatus.CANCELLED, BrokerStatus.REJECTED]))
+    def ends_an_order_by_itself(self, data: st.DataObject, status: BrokerStatus) -> None:
+        name = data.draw(st.sampled_from(self._live()))
+        self.floor.book[name] = self.floor.book[name].model_copy(update={"status": status})
+        self.untold.add(name)
+
+    @rule()
+    def tells_all(self) -> None:
+        for name in sorted(self.untold):
+            self.floor.tells(name, self.at)
+        self.untold.clear()
+        self._take()
+
+    @rule()
+    def restarts(self) -> None:
+        self.floor.reload()
+
+    @invariant()
+    def is_never_short(self) -> None:
+        assert self.floor.net >= 0
+
+    @invariant()
+    def never_has_more_at_the_broker_than_there_is_to_close(self) -> None:
+        selling = sum(
+            order.quantity - order.filled
+            for order in self.floor.book.values()
+            if order.side is Side.SELL and not order.status.terminal
+        )
+        assert selling <= self.floor.net
+
+    def teardown(self) -> None:
+        self.tells_all()
+        assert self.floor.position == self.floor.net
+
+
+TestAnAccount = AnAccount.TestCase
+TestAnAccount.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

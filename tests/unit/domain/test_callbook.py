@@ -1,0 +1,428 @@
+"""What an account has asked of its broker: sent once under one id, and never guessed about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from panda_streams.domain import callbook
+from panda_streams.domain.brokerage import (
+    Answer,
+    AnswerKind,
+    BrokerBook,
+    BrokerHolding,
+    BrokerOrder,
+    BrokerStatus,
+    BrokerTrade,
+    Known,
+    Modification,
+    OrderRequest,
+)
+from panda_streams.domain.callbook import Call, CallBook, CallKind, CallState, Due, Ended, Heard, Moment
+from panda_streams.domain.orders import Product, Reason
+from panda_streams.domain.rates import PER_DAY, PER_MINUTE, PER_SECOND, Rates
+from panda_streams.domain.signals import OrderType, Side, Validity
+from tests.unit.builders import INFY, T0
+
+NOW = Moment(wall=T0, broker=T0)
+DAY = 86_400_000
+
+
+def later(ms: int) -> Moment:
+    return Moment(T0 + ms, T0 + ms)
+
+
+def a_call(name: str = "one", *, closes: bool = False, **fields: Any) -> Call:
+    request = OrderRequest(
+        order_id=name,
+        tag=f"TAG{name}",
+        instrument=INFY,
+        side=Side.SELL if closes else Side.BUY,
+        quantity=10,
+        product=Product.MIS,
+        order_type=OrderType.LIMIT,
+        validity=Validity.DAY,
+        price=Decimal(100),
+    )
+    return Call(request=request, shard=2, closes=closes, time=T0, **fields)
+
+
+def a_book(*calls: Call, **fields: Any) -> CallBook:
+    return CallBook(calls={call.request.order_id: call for call in calls}, **fields)
+
+
+def taken(name: str = "one", broker_id: str = "7", **fields: Any) -> Call:
+    return a_call(name, state=CallState.TAKEN, broker_id=broker_id, **fields)
+
+
+def an_order(broker_id: str = "7", *, tag: str | None = "TAGone", **fields: Any) -> BrokerOrder:
+    plain: dict[str, Any] = {
+        "instrument": INFY,
+        "side": Side.BUY,
+        "product": "MIS",
+        "order_type": "LIMIT",
+        "status": BrokerStatus.OPEN,
+        "quantity": 10,
+        "filled": 0,
+        "price": Decimal(100),
+        "time": T0,
+    }
+    return BrokerOrder(broker_id=broker_id, tag=tag, **{**plain, **fields})
+
+
+def a_trade(quantity: int, trade_id: str = "1", broker_id: str = "7", side: Side = Side.BUY) -> BrokerTrade:
+    return BrokerTrade(
+        trade_id=trade_id,
+        exchange="NSE",
+        broker_id=broker_id,
+        instrument=INFY,
+        side=side,
+        product="MIS",
+        quantity=quantity,
+        price=Decimal(100),
+        time=T0,
+    )
+
+
+def read(
+    book: CallBook,
+    orders: Iterable[BrokerOrder] = (),
+    trades: Iterable[BrokerTrade] = (),
+    *,
+    now: Moment = NOW,
+    known: dict[str, Ended] | None = None,
+) -> Heard:
+    return callbook.read_book(
+        book,
+        BrokerBook(orders=tuple(orders), trades=tuple(trades)),
+        now,
+        asked_at=now.wall,
+        absent_after_ms=60_000,
+        own=lambda tag: tag is not None and tag.startswith("TAG"),
+        remembered=lambda broker_id: (known or {}).get(broker_id),
+    )
+
+
+def knows(heard: Heard) -> list[tuple[str, Known]]:
+    return [(name, word.known) for name, _, _, word in heard.words]
+
+
+def send(book: CallBook, name: str, now: Moment = NOW, kind: CallKind = CallKind.PLACE) -> tuple[CallBook, Due]:
+    due = Due(kind, name, book.calls[name])
+    return callbook.starting(book, due, now).book, due
+
+
+# Sending
+
+
+def test_a_command_that_comes_twice_is_one_call() -> None:
+    book = callbook.asked_place(a_book(taken()), a_call())
+
+    assert book.calls["one"].state is CallState.TAKEN
+
+
+def test_an_order_is_sending_before_it_leaves_and_is_not_due_again() -> None:
+    book = a_book(a_call())
+    due = callbook.due(book, NOW, entries=True, exits=True)
+    assert due is not None
+
+    heard = callbook.starting(book, due, NOW)
+
+    assert knows(heard) == [("one", Known.SENDING)]
+    assert callbook.due(heard.book, later(DAY), entries=True, exits=True) is None
+
+
+def test_what_closes_goes_before_what_opens_and_cancellations_before_both() -> None:
+    book = a_book(a_call("entry"), a_call("exit", closes=True), taken("other", cancel=True))
+    order = []
+
+    while (due := callbook.due(book, NOW, entries=True, exits=True)) is not None:
+        order.append((due.order_id, due.kind))
+        book = callbook.starting(book, due, NOW).book
+
+    assert order == [("other", CallKind.CANCEL), ("exit", CallKind.PLACE), ("entry", CallKind.PLACE)]
+
+
+def test_a_halted_arm_sends_exits_and_drops_entries() -> None:
+    book = a_book(a_call("entry"), a_call("exit", closes=True))
+
+    heard = callbook.put_off(book, NOW, halted=True)
+
+    assert [(name, word.reason) for name, _, _, word in heard.words] == [("entry", Reason.ARM_HALTED)]
+    due = callbook.due(heard.book, NOW, entries=False, exits=True)
+    assert due is not None
+    assert due.order_id == "exit"
+
+
+def test_an_entry_that_is_too_old_is_dropped_and_an_exit_never_is() -> None:
+    book = a_book(a_call("entry", until=T0 + 60_000), a_call("exit", closes=True))
+
+    heard = callbook.put_off(book, later(60_001), halted=False)
+
+    assert [(name, word.reason) for name, _, _, word in heard.words] == [("entry", Reason.TOO_LATE)]
+
+
+def test_what_was_never_sent_is_taken_back_without_a_call() -> None:
+    heard = callbook.asked_cancel(a_book(a_call()), "one", T0)
+
+    assert knows(heard) == [("one", Known.DROPPED)]
+    assert not heard.book.calls
+
+
+def test_a_change_of_what_was_never_sent_changes_what_is_sent() -> None:
+    book = callbook.asked_change(a_book(a_call()), "one", Modification(price=Decimal(99)), T0)
+
+    assert book.calls["one"].request.price == Decimal(99)
+    assert book.calls["one"].change is None
+
+
+def test_of_two_changes_the_later_one_counts_field_by_field() -> None:
+    book = callbook.asked_change(a_book(taken()), "one", Modification(price=Decimal(99), quantity=5), T0)
+
+    book = callbook.asked_change(book, "one", Modification(price=Decimal(98)), T0)
+
+    assert book.calls["one"].change == Modification(price=Decimal(98), quantity=5)
+
+
+# Answers
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "known"),
+    [
+        (AnswerKind.TAKEN, CallState.TAKEN, [("one", Known.TAKEN)]),
+        (AnswerKind.UNSURE, CallState.UNKNOWN, [("one", Known.UNKNOWN)]),
+        (AnswerKind.THROTTLED, CallState.QUEUED, []),
+        (AnswerKind.LOGGED_OUT, CallState.QUEUED, []),
+    ],
+)
+def test_an_answer_says_what_is_known(kind: AnswerKind, state: CallState, known: list[tuple[str, Known]]) -> None:
+    book, due = send(a_book(a_call()), "one")
+
+    heard = callbook.answered(book, due, Answer(kind=kind, broker_id="7"), NOW)
+
+    assert heard.book.calls["one"].state is state
+    assert knows(heard) == known
+
+
+def test_a_refused_order_is_over() -> None:
+    book, due = send(a_book(a_call()), "one")
+
+    heard = callbook.answered(book, due, Answer(kind=AnswerKind.REFUSED, text="no"), NOW)
+
+    assert knows(heard) == [("one", Known.REFUSED)]
+    assert not heard.book.calls
+
+
+def test_a_call_that_came_too_fast_waits_for_the_next_second() -> None:
+    book, due = send(a_book(a_call()), "one")
+
+    book = callbook.answered(book, due, Answer(kind=AnswerKind.THROTTLED), NOW).book
+
+    assert callbook.due(book, later(900), entries=True, exits=True) is None
+    assert callbook.due(book, later(1_200), entries=True, exits=True) is not None
+
+
+def test_what_was_on_its_way_when_its_owner_ended_is_unknown() -> None:
+    book, _ = send(a_book(a_call()), "one")
+
+    heard = callbook.restarted(book, NOW)
+
+    assert knows(heard) == [("one", Known.UNKNOWN)]
+    assert callbook.due(heard.book, later(DAY), entries=True, exits=True) is None
+
+
+def test_a_cancellation_is_asked_for_again_until_the_book_shows_it() -> None:
+    book, due = send(a_book(taken(cancel=True)), "one", kind=CallKind.CANCEL)
+    book = callbook.answered(book, due, Answer(kind=AnswerKind.TAKEN, broker_id="7"), NOW).book
+
+    assert callbook.due(book, later(1_000), entries=True, exits=True) is None
+    assert callbook.due(book, later(2_001), entries=True, exits=True) is not None
+    assert not read(book, [an_order(status=BrokerStatus.CANCELLED)]).book.calls
+
+
+# The broker's book
+
+
+def test_an_unknown_order_is_found_by_its_label() -> None:
+    book = a_book(a_call(state=CallState.UNKNOWN))
+
+    heard = read(book, [an_order()])
+
+    assert knows(heard) == [("one", Known.BOOK)]
+    assert heard.book.calls["one"].broker_id == "7"
+
+
+@pytest.mark.parametrize(("ms", "known"), [(59_999, []), (60_000, [("one", Known.ABSENT)])])
+def test_an_unknown_order_is_absent_only_by_a_book_that_was_read_late_enough(
+    ms: int, known: list[tuple[str, Known]]
+) -> None:
+    book = a_book(a_call(state=CallState.UNKNOWN, sent_at=T0))
+
+    assert knows(read(book, now=later(ms))) == known
+
+
+def test_a_book_of_another_day_proves_nothing() -> None:
+    book = a_book(a_call(state=CallState.UNKNOWN, sent_at=T0))
+
+    heard = read(book, now=later(DAY))
+
+    assert heard.overdue == ("one",)
+    assert "one" in heard.book.calls
+
+
+def test_an_operator_may_say_that_an_unknown_order_never_arrived() -> None:
+    book = a_book(a_call(state=CallState.UNKNOWN), taken("other"))
+
+    assert knows(callbook.resolved(book, "one", NOW)) == [("one", Known.ABSENT)]
+    assert knows(callbook.resolved(book, "other", NOW)) == []
+
+
+def test_a_working_order_whose_book_is_gone_has_ended() -> None:
+    heard = read(a_book(taken()), now=later(DAY))
+
+    assert [(word.known, word.reason) for *_, word in heard.words] == [(Known.DROPPED, Reason.BOOK_GONE)]
+
+
+def test_an_order_is_told_of_only_when_something_has_changed() -> None:
+    book = read(a_book(taken()), [an_order()]).book
+
+    assert knows(read(book, [an_order()])) == []
+    assert knows(read(book, [an_order(filled=4)], [a_trade(4)])) == [("one", Known.BOOK)]
+
+
+def test_a_fill_is_told_of_once_its_trades_are_there() -> None:
+    book = read(a_book(taken()), [an_order()]).book
+
+    assert knows(read(book, [an_order(filled=10, status=BrokerStatus.COMPLETE)], [a_trade(4)])) == []
+
+
+def test_an_older_book_that_comes_late_takes_nothing_back() -> None:
+    done = read(a_book(taken()), [an_order(filled=10, status=BrokerStatus.COMPLETE)], [a_trade(10)])
+
+    heard = read(done.book, [an_order()], known=dict(done.ended))
+
+    assert not heard.words
+    assert not heard.strangers
+    assert not heard.quarantined
+
+
+def test_what_the_desks_were_told_adds_up_to_what_the_account_holds() -> None:
+    book = read(a_book(taken()), [an_order(filled=4)], [a_trade(4)]).book
+    book = read(book, [an_order(filled=10, status=BrokerStatus.COMPLETE)], [a_trade(4), a_trade(6, "2")]).book
+
+    assert book.held == {INFY: 10}
+
+
+def test_a_change_is_forgotten_once_the_book_shows_it() -> None:
+    book = a_book(taken(change=Modification(price=Decimal(99))))
+
+    assert read(book, [an_order()]).book.calls["one"].change is not None
+    assert read(book, [an_order(price=Decimal(99))]).book.calls["one"].change is None
+
+
+# What is not ours
+
+
+def test_an_order_with_our_label_that_no_book_explains_is_quarantined_once() -> None:
+    heard = read(a_book(), [an_order("9", tag="TAGghost", filled=3)], [a_trade(3, broker_id="9")])
+
+    assert [order.broker_id for order in heard.quarantined] == ["9"]
+    assert [stranger.quantity for stranger in heard.strangers] == [3]
+    assert not read(heard.book, [an_order("9", tag="TAGghost")], known=dict(heard.ended)).quarantined
+
+
+def test_a_second_order_under_one_label_is_quarantined() -> None:
+    book = a_book(taken())
+
+    heard = read(book, [an_order("7"), an_order("8")])
+
+    assert [order.broker_id for order in heard.quarantined] == ["8"]
+
+
+def test_what_is_traded_by_hand_is_nobodys_and_counted_once() -> None:
+    hand = an_order("9", tag=None, side=Side.SELL, filled=5)
+    first = read(a_book(), [hand], [a_trade(5, broker_id="9", side=Side.SELL)])
+    known = dict(first.ended)
+
+    again = read(first.book, [hand], [a_trade(5, broker_id="9", side=Side.SELL)], known=known)
+
+    assert [stranger.quantity for stranger in first.strangers] == [-5]
+    assert first.book.held == {INFY: -5}
+    assert not again.strangers
+
+
+def test_a_fill_of_an_order_that_had_ended_is_nobodys() -> None:
+    known = {"7": Ended(order_id="one", filled=4)}
+
+    heard = read(a_book(), [an_order(filled=10)], [a_trade(4), a_trade(6, "2")], known=known)
+
+    assert [stranger.quantity for stranger in heard.strangers] == [6]
+
+
+def test_what_the_account_holds_beyond_the_books_is_found_once() -> None:
+    holding = BrokerHolding(instrument=INFY, product="CNC", quantity=25, price=Decimal(1400))
+    book = a_book(held={INFY: 10})
+
+    first = callbook.reconciled(book, [holding], NOW)
+    again = callbook.reconciled(first.book, [holding], later(1))
+
+    assert [(found.quantity, found.price) for found in first.strangers] == [(15, Decimal(1400))]
+    assert not again.strangers
+
+
+def test_what_the_books_hold_beyond_the_account_is_found_too() -> None:
+    heard = callbook.reconciled(a_book(held={INFY: 10}), [], NOW)
+
+    assert [found.quantity for found in heard.strangers] == [-10]
+    assert not heard.book.held
+
+
+# Limits
+
+
+def test_entries_leave_a_part_of_each_second_to_what_closes() -> None:
+    rates = Rates()
+    entries = 0
+    while rates.allows(T0, placing=True, reserve=False):
+        rates, entries = rates.counted(T0, placing=True), entries + 1
+    exits = 0
+    while rates.allows(T0, placing=True, reserve=True):
+        rates, exits = rates.counted(T0, placing=True), exits + 1
+
+    assert (entries, entries + exits) == (8, PER_SECOND)
+
+
+def test_no_second_of_any_clock_has_more_calls_than_the_broker_takes() -> None:
+    rates, sent = Rates(), []
+    for ms in range(0, 20_000, 10):
+        if rates.allows(T0 + ms, placing=True, reserve=True):
+            rates = rates.counted(T0 + ms, placing=True)
+            sent.append(ms)
+
+    for shift in range(0, 1000, 50):
+        seconds = [(ms + shift) // 1000 for ms in sent]
+        assert max(seconds.count(second) for second in seconds) <= PER_SECOND
+
+
+def test_a_minute_and_a_day_have_limits_of_their_own() -> None:
+    minute = Rates(placed={str(T0 // 1000 - n): 20 for n in range(20)})
+    day = Rates(date="2021-06-08", day=PER_DAY)
+
+    assert sum(minute.placed.values()) == PER_MINUTE
+    assert not minute.allows(T0, placing=True, reserve=True)
+    assert minute.allows(T0, placing=False, reserve=True)
+    assert minute.allows(T0 + 61_000, placing=True, reserve=True)
+    assert day.spent(T0, reserve=True)
+    assert not day.spent(T0 + DAY, reserve=True)
+
+
+def test_an_order_beyond_the_days_limit_is_dropped_with_its_reason() -> None:
+    book = a_book(a_call("entry"), a_call("exit", closes=True), rates=Rates(date="2021-06-08", day=PER_DAY - 100))
+
+    heard = callbook.put_off(book, NOW, halted=False)
+
+    assert [(name, word.reason) for name, _, _, word in heard.words] == [("entry", Reason.BROKER_LIMIT)]
