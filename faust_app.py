@@ -78,6 +78,8 @@ def build_app(settings: Settings) -> PandaApp:
     brokers = registered_brokers()
     calendar = calendar_of(identity.world, settings.calendar)
     trader, broker = _trader(settings, calendar) if role is Role.ARM else (None, None)
+    if isinstance(trader, ConnectedTrader):
+        trader.check(identity.world)
     instruments = load_instruments(settings.instruments)
     configs = {config.strategy_id: config for config in load_strategies(settings.strategies, instruments, brokers)}
 
@@ -110,7 +112,8 @@ def build_app(settings: Settings) -> PandaApp:
         assert trader is not None
         assert broker is not None
         agents = _arm(app, context, loop, broker, trader, shards)
-        facts = partial(arm_facts, context, loop, agents[0][1])
+        caller = next((agent for agent, _ in agents if isinstance(agent, TraderAgent)), None)
+        facts = partial(arm_facts, context, loop, agents[0][1], caller)
         follow = (topics.control, topics.of(context.namespace, "control"))
     for agent, table in agents:
         loop.add(agent, table)

@@ -11,6 +11,7 @@ from msgspec.json import decode
 from agents.context import Context
 from agents.risk import RiskAgent
 from agents.strategy import Brain
+from agents.trader import TraderAgent
 from panda_streams.alerts.watch import Facts
 from panda_streams.domain.risk.limits import ACCOUNT
 from panda_streams.domain.risk.modes import Latch
@@ -51,13 +52,14 @@ def brain_facts(context: Context, loop: AgentLoop) -> Facts:
     return Facts(loop.runs(Brain.name, _FIRST_SHARD), loop.dead_letters, _levels(context, scopes))
 
 
-def arm_facts(context: Context, loop: AgentLoop, account: LogTable) -> Facts:
+def arm_facts(context: Context, loop: AgentLoop, account: LogTable, trader: TraderAgent | None = None) -> Facts:
     """The worker that has the account speaks for the arm; `account` is the table of risk."""
     namespace = context.namespace
     home = partition_of(namespace.encode(), context.partitions)
     levels = _levels(context, [(namespace, MODE), (ALL, MODE)])
     if not loop.runs(RiskAgent.name, home):
         return Facts(False, loop.dead_letters, levels, namespace=namespace)
+    standing = trader.standing if trader is not None else None
     stored = account.read(home, namespace.encode())
     row = _Row() if stored is None else decode(unpack(stored), type=_Row)
     return Facts(
@@ -70,6 +72,8 @@ def arm_facts(context: Context, loop: AgentLoop, account: LogTable) -> Facts:
         stops=tuple(map(Latch.model_validate, row.latches)),
         flattening=row.flattening is not None,
         refused=(row.day.date, row.day.rejections.get(ACCOUNT, 0)),
+        wants_login=standing.wants_login if standing is not None else False,
+        found=standing.found if standing is not None else None,
     )
 
 

@@ -7,7 +7,7 @@ Outputs: `<ns>.broker.reports`. INTENT, then SENDING, durable, then the call: do
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from agents.context import Context
 from agents.reading import read_commands
@@ -37,13 +37,16 @@ from panda_streams.streams.sender import partition_of
 from tables import read_row
 from tables.trader import KnownRow, Reconciliation, TraderRow, known_key
 
-__all__ = ["Carrier", "TraderAgent"]
+__all__ = ["Carrier", "Standing", "TraderAgent"]
 
 _UNLISTED = 50
 
 
 class Carrier(Protocol):
     """Who carries the calls: it takes them from the row, and brings its news."""
+
+    trouble: str
+    wants_login: bool
 
     def start(self) -> None:
         """Begin; once the partition is taken over."""
@@ -56,6 +59,16 @@ class Carrier(Protocol):
 
     def close(self) -> None:
         """End: the partition is given up."""
+
+
+class Standing(NamedTuple):
+    """How an account stands with its broker."""
+
+    trouble: str
+    """Why nothing can be sent; empty if all is well."""
+    wants_login: bool
+    found: int
+    """How often the broker had something that no book of the arm explains."""
 
 
 class TraderAgent(Agent):
@@ -75,6 +88,8 @@ class TraderAgent(Agent):
         self._map = shards
         self._hire = hire
         self.ordered = context.ordered
+        self._carrier: Carrier | None = None
+        self._part: Part | None = None
         self._home = partition_of(context.namespace.encode(), context.partitions)
         self.inputs = (read_commands(context.topic("broker.commands"), context.partitions),)
 
@@ -83,12 +98,21 @@ class TraderAgent(Agent):
 
     def open(self, part: Part) -> None:
         if part.partition == self._home:
-            part.memory = self._hire(self, part)
+            part.memory = self._carrier = self._hire(self, part)
+            self._part = part
             part.memory.start()
 
     def close(self, part: Part) -> None:
         if part.memory is not None:
+            self._carrier = None
             part.memory.close()
+
+    @property
+    def standing(self) -> Standing | None:
+        """How it stands with the broker, where this worker has the account."""
+        if self._carrier is None or self._part is None:
+            return None
+        return Standing(self._carrier.trouble, self._carrier.wants_login, self.row(self._part).found)
 
     def row(self, part: Part) -> TraderRow:
         """The account's row as it stands, what is about to be stored included."""
@@ -196,6 +220,8 @@ class TraderAgent(Agent):
         if len(listed) < len(heard.strangers):
             unlisted = [stranger for stranger in heard.strangers if stranger not in listed]
             update["unlisted"] = (*row.unlisted, *unlisted)[-_UNLISTED:]
+        if heard.strangers or heard.quarantined:
+            update["found"] = row.found + len(heard.strangers) + len(heard.quarantined)
         if heard.strangers and row.reconciled is not None:
             update["reconciled"] = row.reconciled.model_copy(update={"differences": heard.strangers})
         for order in heard.quarantined:

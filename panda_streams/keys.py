@@ -21,6 +21,8 @@ class Keys:
         """An arm's account: mode, cash, positions, counts of verdicts."""
         self.trader = f"{scope}:trader"
         """An arm's trader: what is at the broker, and what its books do not explain."""
+        self.link = f"{scope}:link"
+        """An arm's line to its broker: which endpoint, and why nothing can be sent."""
         self.portfolios = f"{scope}:index:portfolio"
         """Set of the strategy ids that have a portfolio."""
         self.orders = f"{scope}:index:orders"

@@ -18,15 +18,20 @@ __all__ = [
     "BrokerRecord",
     "DayRecord",
     "FanoutRecord",
+    "FoundRecord",
     "GainsRecord",
+    "LinkRecord",
     "OrderRecord",
     "PortfolioRecord",
     "PositionRecord",
+    "QuarantinedRecord",
+    "ReconciliationRecord",
     "Refusal",
     "RiskRecord",
     "StopRecord",
     "StrategiesRecord",
     "StrategyRecord",
+    "TraderRecord",
 ]
 
 
@@ -186,6 +191,67 @@ class OrderRecord(_Record):
     """Last price at which an SL or SL-M order goes to the market."""
     time: int
     """Event time of what caused it, milliseconds since the epoch."""
+    at: int
+
+
+class LinkRecord(_Record):
+    """`<ns>:link`: an arm's line to its broker."""
+
+    endpoint: str
+    """What is at its other end: simulator, sandbox or production."""
+    trouble: str = ""
+    """Why nothing can be sent; empty if all is well."""
+    at: int
+
+
+class FoundRecord(_Record):
+    """Something that the account holds beyond the orders of its arm."""
+
+    instrument: str
+    quantity: int
+    price: Amount
+    product: str = ""
+    time: int
+    text: str = ""
+    """Where it comes from."""
+
+
+class QuarantinedRecord(_Record):
+    """An order at the broker with a label of this account's making that no book explains."""
+
+    broker_id: str
+    tag: str | None = None
+    instrument: str
+    side: str
+    quantity: int
+    filled: int
+    status: str
+
+
+class ReconciliationRecord(_Record):
+    """One comparison of what the broker holds with the books."""
+
+    at: int
+    instruments: int
+    differences: tuple[FoundRecord, ...] = ()
+
+
+class TraderRecord(_Record):
+    """`<ns>:trader`: what an account has asked of its broker, and what its books do not explain."""
+
+    calls: dict[str, int] = {}
+    """Orders in hand by what is known of them: QUEUED, SENDING, UNKNOWN or TAKEN."""
+    unknown: tuple[str, ...] = ()
+    overdue: tuple[str, ...] = ()
+    """Unknown orders that nobody can ask the broker about any more."""
+    orders_today: int = 0
+    orders_date: str = ""
+    held: dict[str, int] = {}
+    """What all books of the arm hold together, by instrument."""
+    quarantine: tuple[QuarantinedRecord, ...] = ()
+    unlisted: tuple[FoundRecord, ...] = ()
+    """What the account holds in instruments that are not in the list."""
+    reconciled: ReconciliationRecord | None = None
     at: int
 
 

@@ -46,6 +46,8 @@ class TraderRow(Row):
     unlisted: tuple[Stranger, ...] = ()
     """What the account holds in instruments that are not in the list: no desk can keep it."""
     reconciled: Reconciliation | None = None
+    found: int = 0
+    """How often the broker had something that no book of the arm explains."""
     overdue: tuple[str, ...] = ()
     """Unknown orders whose day at the broker is over: an operator decides."""
     revision: int = 0

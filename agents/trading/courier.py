@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from agents.context import Context
+from agents.trading.mirrored import mirror_link
 from agents.trading.news import (
     Advanced,
     Answered,
@@ -93,10 +94,12 @@ class Courier:
         self._compared_at = 0.0
         self.trouble = ""
         """Why nothing can be sent, for people; empty if all is well."""
+        self.wants_login = False
 
     # What the trader calls
 
     def start(self) -> None:
+        mirror_link(self._context, self._trader.endpoint, "")
         self._tasks = [asyncio.ensure_future(self._run())]
         if not self._context.ordered:
             self._tasks.append(asyncio.ensure_future(self._trader.watch(self._context.identity.world, self._hint)))
@@ -163,7 +166,7 @@ class Courier:
         try:
             busy = await self._turn()
         except LoggedOut as error:
-            self._trouble(f"the broker wants a login: {error}")
+            self._trouble(f"the broker wants a login: {error}", wants_login=True)
             return False
         except Unreachable as error:
             self._trouble(f"the broker does not answer: {error}")
@@ -171,10 +174,11 @@ class Courier:
         self._trouble("")
         return busy
 
-    def _trouble(self, text: str) -> None:
+    def _trouble(self, text: str, *, wants_login: bool = False) -> None:
         if text != self.trouble:
             (_log.warning if text else _log.info)("%s: %s", self._context.namespace, text or "the broker answers again")
-        self.trouble = text
+            self.trouble, self.wants_login = text, wants_login
+            mirror_link(self._context, self._trader.endpoint, text)
 
     async def _turn(self) -> bool:
         """Do one thing; False if there is nothing to do."""

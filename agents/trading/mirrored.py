@@ -9,7 +9,7 @@ from panda_streams.domain.callbook import CallState
 from panda_streams.keys import Keys
 from tables.trader import TraderRow
 
-__all__ = ["mirror_trader"]
+__all__ = ["mirror_link", "mirror_trader"]
 
 
 def mirror_trader(context: Context, row: TraderRow) -> None:
@@ -18,13 +18,20 @@ def mirror_trader(context: Context, row: TraderRow) -> None:
     view = {
         "calls": {state.value: states.count(state) for state in CallState},
         "unknown": list(row.book.unknown),
+        "overdue": list(row.overdue),
         "orders_today": row.book.rates.day,
         "orders_date": row.book.rates.date,
         "held": row.book.held,
         "quarantine": [order.model_dump(mode="json") for order in row.quarantine],
         "unlisted": [stranger.model_dump(mode="json") for stranger in row.unlisted],
         "reconciled": None if row.reconciled is None else row.reconciled.model_dump(mode="json"),
-        "clock": row.clock,
         "at": context.now_ms(),
     }
     context.mirror.put(Keys(context.namespace).trader, orjson.dumps(view), version=row.revision)
+
+
+def mirror_link(context: Context, endpoint: str, trouble: str) -> None:
+    """Put the line to the broker into the mirror: what is at its other end, and why nothing can be sent."""
+    now = context.now_ms()
+    view = {"endpoint": endpoint, "trouble": trouble, "at": now}
+    context.mirror.put(Keys(context.namespace).link, orjson.dumps(view), version=now)

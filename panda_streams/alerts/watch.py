@@ -39,6 +39,10 @@ class Facts:
     """The stops that the arm has put itself in."""
     flattening: bool = False
     """True until all positions are closed, once an operator has flattened the account."""
+    wants_login: bool = False
+    """True while the broker of an arm wants a login."""
+    found: int | None = None
+    """How often the broker of an arm had something that no book explains; None if it is not known here."""
     refused: tuple[str, int] = ("", 0)
     """A trading date, and the orders that the market has refused on it."""
 
@@ -58,8 +62,20 @@ def compare(before: Facts | None, now: Facts, at: int) -> Iterator[Alert]:
         for scope, level in now.levels.items():
             yield from _level(known.levels.get(scope) if known else None, level, known is None, at)
         yield from _stops(known, now)
+        if now.wants_login and not (known is not None and known.wants_login):
+            yield Alert(
+                AlertKind.TOKEN_EXPIRED,
+                f"nobody is logged in at {now.namespace}",
+                "Orders are held until somebody logs in again; the arm goes on by itself then.",
+            )
         if known is not None:
             yield from _refused(known.refused, now.refused)
+            if now.found is not None and known.found is not None and now.found > known.found:
+                yield Alert(
+                    AlertKind.RECONCILE_MISMATCH,
+                    "the broker holds what no book explains",
+                    f"`panda reconcile {now.namespace}` shows what it is.",
+                )
             for day in sorted(day for day in known.traded - now.traded if day <= now.noted):
                 yield Alert(AlertKind.CONTRACT_NOTE, f"contract note of {day}", f"The trading day {day} is booked.")
 

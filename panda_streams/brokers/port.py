@@ -67,6 +67,13 @@ class ConnectedTrader(Trader, Protocol):
     @property
     def pace(self) -> Pace: ...
 
+    @property
+    def endpoint(self) -> str:
+        """What is at the other end, in a word for people: `production` is real money, as no other word is."""
+
+    def check(self, world: World) -> None:
+        """Raise SettingsError if it may not trade in a world with its settings: asked before the arm starts."""
+
     def connect(self, world: World) -> BrokerClient:
         """Make the account's client; no call is made yet."""
 

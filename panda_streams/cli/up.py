@@ -21,7 +21,8 @@ from panda_streams.embedded.deployment import Deployment, deploy
 from panda_streams.embedded.procfile import children_environment, find_procfile, read_procfile
 from panda_streams.embedded.supervisor import Ended, Supervisor
 from panda_streams.errors import BadInput, SettingsError
-from panda_streams.identity import Clock, World
+from panda_streams.identity import Clock, Role, World
+from panda_streams.kite import KiteProfile
 from panda_streams.settings import Settings, load_settings
 
 __all__ = ["servers", "up"]
@@ -129,6 +130,8 @@ async def _up(settings: Settings, world: World, procfile: Path, stopping: asynci
         }
     )
     programs = read_procfile(procfile, env, home.logs(world))
+    if settings.kite_profile is not KiteProfile.SIMULATOR:
+        programs = [program for program in programs if program.name != Role.KITESIM.value]
     _log_to(home.logs(world) / "up.log")
     alerter = _alerter(settings, world)
     shown = screen()

@@ -17,32 +17,30 @@ PER_DAY = 5000
 _RESERVE = {PER_SECOND: 2, PER_MINUTE: 40, PER_DAY: 200}
 """Of each limit, what entries leave to orders that only reduce, and to cancellations and changes."""
 _MINUTE = 60
+_WINDOW_MS = 1100
+"""The broker counts by the seconds of its own clock, which differs from ours: no span of that length has more calls than
+the limit, so no second of any clock has. A tenth of it is for calls that are not as long under way as others."""
 
 
 class Rates(Value):
     """Calls of an account so far. Times are the broker's, in milliseconds since the epoch."""
 
-    seconds: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
-    """Calls of the last two seconds, by second since the epoch."""
-    placed: dict[str, int] = {}  # noqa: RUF012
+    recent: tuple[int, ...] = ()
+    """When the last calls left, as many as a second may have."""
+    placed: dict[str, int] = {}  # noqa: RUF012  pydantic copies defaults
     """Orders placed by second since the epoch, of the last minute."""
     date: str = ""
     day: int = 0
     """Orders placed on that trading date."""
 
     def allows(self, now: int, *, placing: bool, reserve: bool) -> bool:
-        """Whether a call may leave now; `reserve` lets it use what is kept for those that only reduce.
-
-        The broker counts by the seconds of its own clock, which differs from ours: no second holds more than the limit
-        if two neighbouring ones of ours do not.
-        """
-        second = now // 1000
-        recent = self.seconds.get(str(second), 0) + self.seconds.get(str(second - 1), 0)
-        if recent >= _limit(PER_SECOND, reserve):
+        """Whether a call may leave now; `reserve` lets it use what is kept for those that only reduce."""
+        if sum(now - at < _WINDOW_MS for at in self.recent) >= _limit(PER_SECOND, reserve):
             return False
         if not placing:
             return True
-        minute = sum(count for at, count in self.placed.items() if second - _MINUTE < int(at) <= second)
+        second = now // 1000
+        minute = sum(count for at, count in self.placed.items() if second - _MINUTE <= int(at) <= second)
         return minute < _limit(PER_MINUTE, reserve) and not self.spent(now, reserve=reserve)
 
     def spent(self, now: int, *, reserve: bool) -> bool:
@@ -52,13 +50,11 @@ class Rates(Value):
     def counted(self, now: int, *, placing: bool) -> Rates:
         """These with a call more."""
         second, today = now // 1000, trading_date(now).isoformat()
-        recent = {at: count for at, count in self.seconds.items() if int(at) > second - 2}
-        recent[str(second)] = recent.get(str(second), 0) + 1
-        placed = {at: count for at, count in self.placed.items() if int(at) > second - _MINUTE}
+        placed = {at: count for at, count in self.placed.items() if int(at) >= second - _MINUTE}
         if placing:
             placed[str(second)] = placed.get(str(second), 0) + 1
         day = (self.day if self.date == today else 0) + placing
-        return Rates(seconds=recent, placed=placed, date=today, day=day)
+        return Rates(recent=(*self.recent, now)[-PER_SECOND:], placed=placed, date=today, day=day)
 
 
 def _limit(limit: int, reserve: bool) -> int:

@@ -19,7 +19,7 @@ from panda_streams.mirrored import BrokerRecord
 __all__ = ["Reader"]
 
 _BRAIN = Keys(Role.BRAIN.value)
-_PROCESS_SCOPES = (Role.FEED.value, Role.BRAIN.value, Role.GATEWAY.value)
+_PROCESS_SCOPES = (Role.FEED.value, Role.BRAIN.value, Role.GATEWAY.value, Role.KITESIM.value)
 
 
 class Reader:
@@ -72,7 +72,8 @@ class Reader:
         health_keys = [
             keys.health(instance) for keys, found in zip(scopes, instances, strict=True) for instance in found
         ]
-        wanted = [keys.risk for keys in arms.values()] + fanout_keys + health_keys
+        wanted = [key for keys in arms.values() for key in (keys.risk, keys.link, keys.trader)]
+        wanted += fanout_keys + health_keys
         wanted += [keys.portfolio(name) for ns, keys in arms.items() for name in strategy_ids[ns]]
         wanted += [keys.order(name) for keys, found in zip(arms.values(), orders, strict=True) for name in found]
         wanted += [
@@ -96,6 +97,8 @@ class Reader:
             arms={
                 ns: RawArm(
                     risk=values.get(keys.risk),
+                    link=values.get(keys.link),
+                    trader=values.get(keys.trader),
                     portfolios=held((name, keys.portfolio(name)) for name in strategy_ids[ns]),
                     positions=positions[ns],
                     orders=held((name, keys.order(name)) for name in found),

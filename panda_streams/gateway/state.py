@@ -32,11 +32,13 @@ from panda_streams.keys import STAMP, Keys
 from panda_streams.mirrored import (
     BrokerRecord,
     FanoutRecord,
+    LinkRecord,
     OrderRecord,
     PortfolioRecord,
     PositionRecord,
     RiskRecord,
     StrategiesRecord,
+    TraderRecord,
 )
 
 __all__ = [
@@ -65,6 +67,8 @@ class RawArm:
     positions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By strategy id and instrument."""
     orders: Mapping[str, str] = field(default_factory=dict)
+    link: str | None = None
+    trader: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,10 @@ def assemble(raw: Raw, world: World, installed: Mapping[str, BrokerRecord], now:
         risk = _read(RiskRecord, Keys(namespace).risk, arm.risk, problems)
         books = _portfolios(namespace, arm, world, reports, feed, problems, now)
         way = stages(feeds, brains, reports)
+        link = _read(LinkRecord, Keys(namespace).link, arm.link, problems)
+        trader = _read(TraderRecord, Keys(namespace).trader, arm.trader, problems)
         view = _namespace(namespace, brokers.get(namespace), told, reports, risk, books, counts, way)
+        view = view.model_copy(update={"link": link, "at_broker": trader})
         views.append(view)
         portfolios[namespace] = books
         found = (
@@ -194,7 +201,7 @@ def _of_world(found: str, key: str, world: World, problems: list[str]) -> bool:
     return False
 
 
-_ORDER = {"feed": 0, "brain": 1, "arm": 2, "gateway": 3}
+_ORDER = {"feed": 0, "brain": 1, "kitesim": 2, "arm": 3, "gateway": 4}
 
 
 def _processes(texts: Mapping[str, str], world: World, problems: list[str], now: int) -> tuple[ProcessView, ...]:

@@ -10,11 +10,13 @@ from panda_streams.mirrored import (
     Amount,
     DayRecord,
     GainsRecord,
+    LinkRecord,
     OrderRecord,
     PositionRecord,
     Refusal,
     StopRecord,
     StrategyRecord,
+    TraderRecord,
 )
 
 __all__ = [
@@ -142,6 +144,10 @@ class NamespaceView(Value):
     recent_refusals: tuple[Refusal, ...]
     strategies: tuple[str, ...]
     """Strategies that list this broker."""
+    link: LinkRecord | None = None
+    """The line of a live arm to its broker; None if none has run."""
+    at_broker: TraderRecord | None = None
+    """What a live arm has at its broker, and what its books do not explain."""
     stages: tuple[StageView, ...]
     """The way of an event to its books, in order; empty if no arm has ever reported."""
     last_event_time: int | None

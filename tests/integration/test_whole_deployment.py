@@ -87,7 +87,7 @@ def test_one_command_trades_survives_kills_and_goes_on_after_a_stop(deployment: 
     up = deployment.up()
     fills = deployment.await_fills(4)
     rows = deployment.await_well()
-    assert rows.keys() >= {"kafka", "redis", "feed", "brain", "paper", "gateway"}
+    assert rows.keys() >= {"kafka", "redis", "feed", "brain", "paper", "kitesim", "zerodha", "gateway"}
     assert all(row["restarts"] == 0 for name, row in rows.items() if name in ("brain", "paper", "kafka", "redis"))
 
     # A killed process is restarted alone.

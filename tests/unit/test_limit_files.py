@@ -38,7 +38,7 @@ def test_without_a_file_the_strategies_own_limits_are_in_force():
 
     assert set(limits) == set(BROKERS)
     assert limits["paper"].of(f"strategy:{MOMENTUM}") == Limits(max_position=1000, max_quote_age_s=Decimal(60))
-    assert limits["zerodha"].of(f"strategy:{MOMENTUM}").max_position == 100
+    assert limits["zerodha"].of(f"strategy:{MOMENTUM}").max_position == 1000
     assert limits["paper"].account == Limits()
 
 

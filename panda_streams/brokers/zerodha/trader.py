@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from panda_streams.brokers.indian import IndianAccount
 from panda_streams.brokers.port import Pace
 from panda_streams.brokers.zerodha.client import KiteClient
+from panda_streams.brokers.zerodha.profile import check_app, check_profile
 from panda_streams.brokers.zerodha.updates import watch_updates
 from panda_streams.domain.calendar import Calendar
 from panda_streams.identity import World
@@ -47,6 +48,14 @@ class ZerodhaTrader(IndianAccount):
             settle_in_s=self.settings.kite_timeout_s + _MARGIN_S,
             reconcile_s=_RECONCILE_S,
         )
+
+    @property
+    def endpoint(self) -> str:
+        return self.settings.kite_profile.value
+
+    def check(self, world: World) -> None:
+        check_profile(self.settings.kite_profile, world)
+        check_app(self.settings)
 
     def latency(self, order_id: str) -> int:
         """None is added: the real one passes by itself."""

@@ -105,6 +105,32 @@ function armLine(view) {
     el("small", null, view.reason, view.at === null ? "" : "; last heard of ", view.at === null ? null : age(view.at), view.at === null ? "" : " ago"));
 }
 
+const ENDPOINTS = { simulator: "SIMULATOR", sandbox: "SANDBOX", production: "REAL MONEY" };
+
+/** What is at the other end: a live arm whose endpoint is not known yet may be at any. */
+function badge(view) {
+  if (!view.live) return "PAPER";
+  return view.link ? ENDPOINTS[view.link.endpoint] ?? view.link.endpoint.toUpperCase() : "LIVE";
+}
+
+/** What a live arm has at its broker, and what no book of it explains. */
+function atBroker(view) {
+  const [link, found] = [view.link, view.at_broker];
+  if (!view.live || (!link && !found)) return null;
+  const wrong = [];
+  if (link?.trouble) wrong.push(["Nothing can be sent", link.trouble]);
+  if (found?.unknown.length) wrong.push(["Unknown whether at the broker", found.unknown.join(", ")]);
+  for (const order of found?.quarantine ?? []) wrong.push(["At the broker, in no book", `${order.side} ${count(order.quantity)} ${order.instrument}, ${order.status} (${order.broker_id})`]);
+  for (const other of found?.unlisted ?? []) wrong.push(["Held, and not in the list of instruments", `${count(other.quantity)} ${other.instrument}`]);
+  const calls = found ? Object.values(found.calls).reduce((sum, number) => sum + number, 0) : null;
+  return el("section", { class: "atbroker", "aria-label": "At the broker" },
+    el("dl", { class: "figures" },
+      field("Orders in hand", calls === null ? absent("not known yet") : count(calls)),
+      field("Sent today", found?.orders_date ? el("span", { title: found.orders_date }, count(found.orders_today)) : absent("none was sent yet")),
+      field("Compared with the broker", found?.reconciled ? el("span", null, age(found.reconciled.at), " ago") : absent("not yet"))),
+    wrong.map(([what, text]) => el("p", { class: "why", "data-key": `${what}/${text}` }, el("strong", null, what), ` ${text}`)));
+}
+
 /** What the arm has stopped by itself, or an operator has flattened: until somebody resumes it. */
 function stops(view) {
   if (!view.stops.length) return null;
@@ -254,10 +280,11 @@ function drawNamespaces(page) {
     return el("article", { class: `broker ${view.live ? "live" : "paper"} arm-${view.arm}`, "data-key": view.namespace },
       el("header", null,
         el("h2", null, view.title, view.title.toLowerCase() === view.namespace ? null : el("small", null, view.namespace)),
-        el("span", { class: "badge" }, view.live ? "LIVE" : "PAPER")),
+        el("span", { class: "badge" }, badge(view))),
       armLine(view),
       stops(view),
       stages(view),
+      view.arm === "none" ? null : atBroker(view),
       view.arm === "none" ? null : totals(view),
       names.length ? names.map((name) => strategy(view, name, books.get(name), configs.get(name)))
         : el("p", { class: "quiet" }, "No strategy lists this broker."),

@@ -1,0 +1,301 @@
+"""The trader and its courier: durable before it is sent, sent once, and asked for rather than guessed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import wraps
+
+from agents.trading.courier import ABSENT, resolve_setting
+from panda_streams.codec import decode, encode
+from panda_streams.domain.brokerage import BrokerStatus
+from panda_streams.domain.callbook import CallState
+from panda_streams.domain.orders import Reason
+from panda_streams.domain.risk.modes import Mode
+from panda_streams.events import Action, ActionKind, Level, OrderReport, StrangerReport
+from panda_streams.topics import level_key
+from tests.unit.agents.office import FakeBroker, Office
+from tests.unit.builders import INFY, T0
+
+
+def in_a_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    @wraps(test)
+    def run() -> None:
+        asyncio.run(test())  # type: ignore[arg-type]
+
+    return run
+
+
+def set_level(office: Office, setting: str, value: str) -> None:
+    level = Level(world="sim", scope="zerodha", setting=setting, value=value, who="asha", at=1, reason="a test")
+    office.context.levels.apply("zerodha.control", level_key("zerodha", setting), encode(level))
+
+
+@in_a_loop
+async def test_an_order_is_sent_once_and_only_after_its_sending_is_durable() -> None:
+    broker = FakeBroker()
+    async with Office(broker) as office:
+        seen = []
+        broker.before_place = lambda: seen.append(office.state())
+
+        office.place()
+        await office.until(lambda: office.state() is CallState.TAKEN, "taken")
+
+        assert seen == [CallState.SENDING]
+        assert broker.calls == ["place one"]
+        assert office.known()[:2] == ["SENDING", "TAKEN"]
+
+
+@in_a_loop
+async def test_an_order_whose_answer_was_lost_is_found_and_not_sent_again() -> None:
+    async with Office(FakeBroker()) as office:
+        office.broker.fates.append("lost")
+
+        office.place()
+        await office.until(lambda: office.state() is CallState.TAKEN, "found")
+
+        assert "UNKNOWN" in office.known()
+        assert office.broker.calls == ["place one"]
+
+
+@in_a_loop
+async def test_an_order_that_shows_late_is_waited_for() -> None:
+    async with Office(FakeBroker()) as office:
+        office.broker.fates.append("lost")
+        office.broker.hidden.add("1")
+
+        office.place()
+        await office.until(lambda: office.state() is CallState.UNKNOWN, "unknown")
+        await asyncio.sleep(0.05)  # less than the time after which it would be absent
+        office.broker.hidden.clear()
+        await office.until(lambda: office.state() is CallState.TAKEN, "found")
+
+        assert "ABSENT" not in office.known()
+
+
+@in_a_loop
+async def test_an_order_that_never_arrived_is_absent_and_its_id_is_never_sent_again() -> None:
+    async with Office(FakeBroker()) as office:
+        office.broker.fates.append("lost before")
+
+        office.place()
+        await office.until(lambda: office.known()[-1:] == ["ABSENT"], "absent")
+        office.restart()
+        await asyncio.sleep(0.1)
+
+        assert office.broker.calls == ["place one"]
+
+
+@in_a_loop
+async def test_a_call_that_was_under_way_when_its_worker_ended_is_asked_for_by_the_next_one() -> None:
+    broker = FakeBroker()
+    async with Office(broker) as office:
+        broker.before_place = office_restarts(office)
+
+        office.place()
+        await office.until(lambda: office.state() is CallState.TAKEN, "found")
+
+        assert broker.tags.total() == 1
+        assert "UNKNOWN" in office.known()
+
+
+def office_restarts(office: Office) -> Callable[[], None]:
+    """Ends the worker while a call is under way, once."""
+    left = [True]
+
+    def end() -> None:
+        if left.pop() if left else False:
+            done = asyncio.run_coroutine_threadsafe(_restarted(office), office._loop)
+            done.result(5)
+
+    return end
+
+
+async def _restarted(office: Office) -> None:
+    office.restart()
+
+
+@in_a_loop
+async def test_a_worker_that_has_lost_the_account_sends_nothing() -> None:
+    async with Office(FakeBroker()) as office:
+        office.licensed = False
+
+        office.place()
+        await asyncio.sleep(0.1)
+        assert office.broker.calls == []
+        office.licensed = True
+        await office.until(lambda: office.state() is CallState.TAKEN, "taken")
+
+
+@in_a_loop
+async def test_a_worker_that_loses_the_account_at_the_last_moment_does_not_send() -> None:
+    async with Office(FakeBroker()) as office:
+        looks = iter([True, False])
+        office.__class__ = type("Watched", (Office,), {"licensed": property(lambda self: next(looks, True))})
+
+        office.place()
+        await office.until(lambda: office.state() is CallState.TAKEN, "taken", within_s=10)
+
+        assert office.broker.tags.total() == 1
+
+
+@in_a_loop
+async def test_without_a_login_orders_are_held_and_go_out_after_it() -> None:
+    async with Office(FakeBroker(logged_in=False)) as office:
+        office.place()
+        await office.until(lambda: office.bench.task.agent.standing.wants_login, "it says so")
+        assert office.state() is CallState.QUEUED
+
+        office.broker.logged_in = True
+        await office.until(lambda: office.state() is CallState.TAKEN, "taken")
+
+        assert office.bench.task.agent.standing.trouble == ""
+
+
+@in_a_loop
+async def test_a_hard_halt_sends_cancellations_alone() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place("resting")
+        await office.until(lambda: office.state("resting") is CallState.TAKEN, "taken")
+        set_level(office, "mode", "HALTED_HARD")
+
+        office.place("exit", closes=True)
+        office.place("entry")
+        office.cancel("resting")
+        await office.until(lambda: office.state("resting") is None, "cancelled")
+
+        assert office.broker.calls == ["place resting", "cancel 1"]
+        assert office.known("entry") == ["DROPPED"]
+        assert office.state("exit") is CallState.QUEUED
+
+
+@in_a_loop
+async def test_a_change_reaches_the_broker() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place()
+        await office.until(lambda: office.state() is CallState.TAKEN, "taken")
+
+        office.modify(quantity=4)
+        await office.until(lambda: office.broker.orders["1"].quantity == 4, "changed")
+
+        await office.until(lambda: office.row.book.calls["one"].change is None, "the book shows it")
+
+
+@in_a_loop
+async def test_fills_reach_execution_and_an_order_that_has_ended_is_remembered() -> None:
+    async with Office(FakeBroker(fills=True)) as office:
+        office.place()
+        await office.until(lambda: office.state() is None, "ended")
+
+        [report] = [r for r in office.reports() if isinstance(r, OrderReport) and r.word.order is not None]
+        assert (report.word.order.status, [trade.quantity for trade in report.word.trades]) == (
+            BrokerStatus.COMPLETE,
+            [10],
+        )
+        office.restart()
+        await asyncio.sleep(0.1)
+        assert not [r for r in office.reports() if isinstance(r, StrangerReport)]
+
+
+@in_a_loop
+async def test_what_the_account_holds_beside_the_books_is_found_once_at_the_start() -> None:
+    async with Office(FakeBroker(extra={INFY: 25})) as office:
+        await office.until(lambda: bool(office.reports()), "found")
+        office.restart()
+        await office.until(lambda: office.row.reconciled is not None, "compared")
+        await asyncio.sleep(0.3)
+
+        assert [r.stranger.quantity for r in office.reports() if isinstance(r, StrangerReport)] == [25]
+
+
+@in_a_loop
+async def test_an_order_with_our_label_in_no_book_halts_the_arm() -> None:
+    broker = FakeBroker()
+    async with Office(broker) as office:
+        office.place("ghost")
+        await office.until(lambda: office.state("ghost") is CallState.TAKEN, "taken")
+    ghost = Office(broker)
+    async with ghost as office:
+        await office.until(lambda: bool(office.row.quarantine), "quarantined")
+
+        [stop] = [decode(Action, output.value) for output in office.bench.to("zerodha.audit")]
+        assert (stop.what, stop.mode) == (ActionKind.STOP, Mode.HALTED)
+
+
+@in_a_loop
+async def test_an_operators_word_ends_an_order_that_nobody_can_ask_about() -> None:
+    async with Office(FakeBroker()) as office:
+        office.broker.fates.append("lost before")
+        office.place()
+        await office.until(lambda: "UNKNOWN" in office.known(), "unknown")
+        set_level(office, resolve_setting("one"), ABSENT)
+
+        await office.until(lambda: office.state() is None, "resolved")
+
+
+@in_a_loop
+async def test_an_entry_that_is_too_old_is_not_sent() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place(until=T0)
+        await office.until(lambda: office.known() == ["DROPPED"], "dropped")
+
+        [report] = [r for r in office.reports() if isinstance(r, OrderReport)]
+        assert report.word.reason is Reason.TOO_LATE
+        assert office.broker.calls == []
+
+
+@in_a_loop
+async def test_on_the_replay_clock_the_broker_goes_on_once_all_commands_were_sent_and_beats_say_so() -> None:
+    async with Office(FakeBroker(), ordered=True) as office:
+        office.place(time_ms=T0 + 500)
+        office.beat(T0 + 1000)
+        await office.until(lambda: office.broker.clock == T0 + 1000, "advanced")
+        await office.until(lambda: office.beats()[-1:] == [T0 + 1000], "said")
+
+        assert office.broker.calls == ["place one"]
+        assert all(report.time > T0 for report in office.reports())
+
+
+@in_a_loop
+async def test_on_the_replay_clock_time_stands_still_while_an_order_is_unknown() -> None:
+    async with Office(FakeBroker(fates=deque(["lost"])), ordered=True) as office:
+        office.broker.hidden.add("1")
+        office.place(time_ms=T0 + 500)
+        office.beat(T0 + 1000)
+        await office.until(lambda: office.state() is CallState.UNKNOWN, "unknown")
+        await asyncio.sleep(0.05)
+        assert office.broker.clock < T0 + 1000
+
+        office.broker.hidden.clear()
+        await office.until(lambda: office.broker.clock == T0 + 1000, "advanced")
+
+
+@in_a_loop
+async def test_whatever_is_lost_and_whoever_is_killed_no_order_is_there_twice_and_none_stays_unknown() -> None:
+    chance = random.Random(7)
+    broker = FakeBroker(fills=True)
+    async with Office(broker) as office:
+        for number in range(40):
+            broker.fates.append(chance.choice(["taken", "taken", "lost", "lost before", "throttled", "refused"]))
+            office.place(f"order{number}", closes=True)
+            if chance.random() < 0.15:
+                await asyncio.sleep(chance.random() * 0.05)
+                office.restart()
+        deadline = time.monotonic() + 60
+        while office.row.book.calls and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+            if chance.random() < 0.05:
+                office.restart()
+
+        assert not office.row.book.calls
+        assert max(broker.tags.values()) == 1
+        ends = {"BOOK", "REFUSED", "ABSENT"}
+        assert all(office.known(f"order{number}")[-1] in ends for number in range(40))
+        taken = {order.tag for order in broker.orders.values()}
+        told = {f"order{number}" for number in range(40) if office.known(f"order{number}")[-1] == "BOOK"}
+        assert {office._trader.tag(name) for name in told} == taken
+        assert not [r for r in office.reports() if isinstance(r, StrangerReport)]
+        assert not office.row.quarantine
