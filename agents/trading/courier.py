@@ -92,6 +92,7 @@ class Courier:
         self._hinted = True
         self._read_at = 0.0
         self._compared_at = 0.0
+        self._closed = False
         self.trouble = ""
         """Why nothing can be sent, for people; empty if all is well."""
         self.wants_login = False
@@ -118,6 +119,7 @@ class Courier:
         self._called.set()
 
     def close(self) -> None:
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -144,7 +146,8 @@ class Courier:
     async def _run(self) -> None:
         try:
             await self._settle_in()
-            while True:
+            # A cancellation can be lost in wait_for, which then returns as if it had been woken (Python 3.11).
+            while not self._closed:
                 self._called.clear()
                 if not await self._turn_safely():
                     with contextlib.suppress(TimeoutError):
