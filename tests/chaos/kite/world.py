@@ -21,7 +21,7 @@ from panda_streams.keys import Keys
 from panda_streams.servers import find_servers, identify_process
 from panda_streams.worlds import prepare
 from tests.chaos.compare import Entry, Finding, Kind, check_account, check_books, check_log
-from tests.chaos.kills import Kill
+from tests.chaos.kills import Kill, Moment
 from tests.chaos.kite.faults import AMBIGUOUS, SETTINGS, scenario
 from tests.chaos.kite.ledger import BrokerLedger, asked_orders, check_ledger, check_positions, once_unknown
 from tests.chaos.kite.market import SHARES
@@ -105,7 +105,7 @@ class Scene:
     speed: str
     wall: bool = False
     """True for a world on the wall's clock: the arm listens to the broker's websocket there."""
-    every_s: float = 6
+    every_s: float = 4
     """Event seconds between two rounds of a strategy in one share."""
 
 
@@ -220,10 +220,9 @@ class KiteWorld:
     def start_feed(self) -> None:
         self._feed.start()
 
-    def finish(self, begun: float) -> Outcome:
-        """Wait for the end of all work, and judge."""
-        found = self._work()
-        return self._judge(found, begun)
+    def finish(self, begun: float, wrong: Iterable[Finding] = ()) -> Outcome:
+        """Wait for the end of all work, and judge; `wrong` is what was found before."""
+        return self._judge([*wrong, *self._work()], begun)
 
     def stop(self) -> None:
         for victim in self._victims:
@@ -236,12 +235,13 @@ class KiteWorld:
         """Kill, bury, thaw and start again what is due."""
         for victim in self._victims:
             died = len(victim.died)
+            if victim is self._kitesim and not victim.alive:
+                self._lives += 1
+                self._write_scenario()
             victim.look()
             if victim is self._kitesim and len(victim.died) > died:
-                # It comes back with other faults than before, else each life would begin with the same ones.
                 self._fired_before += self._fired
                 self._fired = Counter()
-                self._lives += 1
         if self._feed.finished and self._feed.planned:
             # It has nothing left to be killed at: the arm dies in its place.
             self.arm.plan(Kill("arm", kill.at) for kill in self._feed.planned)
@@ -252,6 +252,19 @@ class KiteWorld:
         """Whether a worker of the arm says that it works."""
         health = self._mirrored(Keys(ARM).health(instance))
         return bool(health and health["ready"] and time.time() * 1000 - health["at"] < 5000)
+
+    def kill_kitesim(self) -> None:
+        self._kitesim.plan([Kill("kitesim", Moment(0))])
+
+    def arm_fault(self, kind: str, *, count: int, seconds: float) -> None:
+        """Have the next calls meet a fault, in place of what the scenario says of its kind."""
+        fault = {"kind": kind, "count": count, "seconds": seconds, "calls": ["place"]}
+        requests.post(f"{self._broker}/sim/faults", json=fault, timeout=5).raise_for_status()
+
+    def fired(self) -> Counter[str]:
+        """The faults so far, by kind."""
+        self._note_faults()
+        return self._fired_before + self._fired
 
     def _work(self) -> list[Finding]:
         try:
@@ -296,17 +309,16 @@ class KiteWorld:
     # The broker
 
     def _write_scenario(self) -> None:
-        text = scenario(1000 * self._scene.seed + self._lives, websocket=self._scene.wall)
-        self._faults_file.write_text(text)
+        """For the next life of kitesim: it comes back with other faults, or each life would begin with the same."""
+        seed = 1000 * self._scene.seed + self._lives
+        self._faults_file.write_text(scenario(seed, websocket=self._scene.wall, each=self._lives == 0))
 
     def _note_faults(self) -> None:
         """Take down which faults have fired: a kitesim that dies forgets them."""
         try:
-            fired = requests.get(f"{self._broker}/sim/faults", timeout=2).json()["fired"]
+            self._fired = Counter(requests.get(f"{self._broker}/sim/faults", timeout=2).json()["fired"])
         except requests.RequestException:
-            return
-        self._fired = Counter(fired)
-        self._faults_file.write_text(scenario(1000 * self._scene.seed + self._lives + 1, websocket=self._scene.wall))
+            return  # it has died, or is on its way up
 
     def _ledger(self) -> BrokerLedger:
         found = requests.get(f"{self._broker}/sim/ledger", timeout=60).json()
