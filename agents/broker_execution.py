@@ -20,7 +20,7 @@ from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Order
 from panda_streams.domain.signals import Intent, OrderType, Validity
 from panda_streams.domain.ticks import Place
-from panda_streams.events import OrderReport, StrangerReport, Validated
+from panda_streams.events import Handover, OrderReport, StrangerReport, Validated
 from panda_streams.streams.agent import Output, Part
 from panda_streams.streams.inputs import Item
 from tables.execution import ExecutionRow, shard_key
@@ -61,11 +61,15 @@ class BrokerExecution(Execution[BrokerDesk]):
 
     def step(self, part: Part, item: Item, offset: int) -> list[Output]:
         event = item.event
-        if not isinstance(event, OrderReport | StrangerReport):
+        if not isinstance(event, OrderReport | StrangerReport | Handover):
             return super().step(part, item, offset)
         shard = self._shard(part)
         source, run, at = shard.place
         place = Place(source, run, part.partition, at)
+        if isinstance(event, Handover):
+            row, time = self._row(part, event.instrument), max(event.time, shard.time)
+            changes = row.desk.hand_over(event.strategy_id, event.action_id, place.ref(-1, time))
+            return self._say(part, event.instrument, row, changes) if changes else []
         acts = max(event.time + FEEDBACK_MS, shard.time) if self._context.ordered else event.time
         if isinstance(event, StrangerReport):
             name = event.stranger.instrument

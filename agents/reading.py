@@ -13,6 +13,7 @@ from panda_streams.events import (
     DayEnd,
     Filled,
     Flatten,
+    Handover,
     Mark,
     OrderReport,
     OrderUpdate,
@@ -124,7 +125,9 @@ def read_validated(topic: str) -> Input:
 
 
 def _validated(value: bytes | None) -> Item:
-    event: Validated | Adjusted | Flatten | StageBeat = decode_any(value, Validated, StageBeat, Adjusted, Flatten)
+    event: Validated | Adjusted | Flatten | Handover | StageBeat = decode_any(
+        value, Validated, StageBeat, Adjusted, Flatten, Handover
+    )
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, event.producer, event.time, event.producer, event.sequence)

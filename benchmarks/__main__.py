@@ -6,12 +6,18 @@ import logging
 
 import click
 
-from benchmarks import arm, brain, codec, latency, loop, matching, risk, steps
+from benchmarks import arm, brain, codec, kite_decoder, latency, loop, matching, risk, steps
 from benchmarks.cluster import start_cluster
 from benchmarks.contest import ROUNDS
 from benchmarks.measure import Result, report
 
-_ALONE = {"codec": codec.measure, "steps": steps.measure, "matching": matching.measure, "risk": risk.measure}
+_ALONE = {
+    "codec": codec.measure,
+    "kite_decoder": kite_decoder.measure,
+    "steps": steps.measure,
+    "matching": matching.measure,
+    "risk": risk.measure,
+}
 _WITH_KAFKA = {"brain": brain.measure, "loop": loop.measure, "arm": arm.measure, "latency": latency.measure}
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "END_REACH_MS",
     "Filled",
     "Flatten",
+    "Handover",
     "Health",
     "Level",
     "Mark",
@@ -359,6 +360,24 @@ class Flatten(Value):
     sequence: int
 
 
+class Handover(Value):
+    """What is nobody's in an instrument goes to a strategy, or is closed: a command of an operator, for one shard."""
+
+    kind: Literal["handover"] = "handover"
+    world: str
+    namespace: str
+    action_id: str
+    """The operator's action."""
+    instrument: str
+    """Where the book `_unattributed` holds something."""
+    strategy_id: str | None
+    """Who takes it over, at what it cost; null: it is closed at the market."""
+    time: int
+    """Event time of the command, milliseconds since the epoch."""
+    producer: str
+    sequence: int
+
+
 class Filled(Value):
     """A fill on its way to the strategy's portfolio."""
 
@@ -464,6 +483,10 @@ class ActionKind(StrEnum):
     """End all orders, close all positions, and halt."""
     RESUME = "RESUME"
     """Take back the stops that the arm has put itself in."""
+    ASSIGN = "ASSIGN"
+    """Give a strategy what the book `_unattributed` holds of an instrument."""
+    CLOSE = "CLOSE"
+    """Close at the market what the book `_unattributed` holds of an instrument."""
     STOP = "STOP"
     """Stop the arm: its trader has found at the broker what its books do not explain."""
 
@@ -477,13 +500,13 @@ class Action(Value):
     action_id: str
     """Its identity: an action that comes twice is done once."""
     what: ActionKind
-    """DEPOSIT, WITHDRAW, RESET, SPLIT, BONUS, FLATTEN or RESUME."""
+    """DEPOSIT, WITHDRAW, RESET, SPLIT, BONUS, FLATTEN, RESUME, ASSIGN, CLOSE or STOP."""
     strategy_id: str | None = None
     """The strategy whose book it is for; null for a split or bonus, which is for all that hold the share."""
     amount: Decimal | None = Field(None, ge=0)
     """Money to give or take; for a RESET the new capital."""
     instrument: str | None = None
-    """Of a split or bonus: the share."""
+    """Of a split or bonus: the share. Of an ASSIGN or CLOSE: what is held."""
     ratio: Ratio | None = None
     """Of a split or bonus: new shares for old ones."""
     mode: Mode | None = None
@@ -553,7 +576,7 @@ class Health(Value):
     kind: Literal["health"] = "health"
     world: str
     role: str
-    """feed, brain, arm or gateway."""
+    """feed, brain, arm, gateway or kitesim."""
     namespace: str | None
     """The broker account of an arm."""
     instance: int
@@ -591,7 +614,7 @@ class Health(Value):
 
 WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
     "signals.raw": (Signal, StageBeat),
-    "signals.validated": (Validated, Adjusted, Flatten, StageBeat),
+    "signals.validated": (Validated, Adjusted, Flatten, Handover, StageBeat),
     "signals.rejected": (Rejected,),
     "broker.commands": (Command, StageBeat),
     "broker.reports": (OrderReport, StrangerReport, StageBeat),

@@ -13,7 +13,7 @@ STAMP = "panda:stamp"
 
 
 class Keys:
-    """The keys of one scope: a namespace, `brain`, `feed` or `gateway`."""
+    """The keys of one scope: a namespace, `brain`, `feed`, `kitesim` or `gateway`."""
 
     def __init__(self, scope: str) -> None:
         self.prefix = f"{scope}:"

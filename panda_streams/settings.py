@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     feed: str = Field(
         "sim",
         alias="PANDA_FEED",
-        description="What `panda feed` publishes when it is not told: `sim`, or the path of a recording.",
+        description="What `panda feed` publishes when it is not told: `sim`, `kite`, or the path of a recording.",
     )
     feed_speed: str = Field(
         "",

@@ -48,7 +48,7 @@ SHARED_TOPICS = (
         "market.ticks",
         TopicKey.SHARD,
         "TickBatch: the ticks of one feed frame that belong to one shard; Beat: event time, every second",
-        "brain, execution",
+        "brain, execution, kitesim",
     ),
     TopicSpec("control", TopicKey.SETTING, "Level for every arm; the world's stamp", "every worker", compacted=True),
 )

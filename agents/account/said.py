@@ -10,7 +10,7 @@ from panda_streams.codec import encode
 from panda_streams.domain.bookings import Booking
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.risk.modes import Latch
-from panda_streams.events import Adjusted, Booked, Completed, Flatten, Rejected, Stopped, Validated
+from panda_streams.events import Action, Adjusted, Booked, Completed, Flatten, Handover, Rejected, Stopped, Validated
 from panda_streams.streams.agent import Output
 from panda_streams.streams.sender import partition_of
 
@@ -53,6 +53,18 @@ class Said:
         adjusted = Adjusted(instrument=instrument, ratio=ratio, time=time, **self._next())
         topic = self._context.topic("signals.validated")
         self.outputs.append(Output(topic, instrument.encode(), encode(adjusted), shard))
+
+    def handover(self, action: Action, instrument: str, shard: int, time: int) -> None:
+        """The command to the instrument's shard."""
+        handover = Handover(
+            action_id=action.action_id,
+            instrument=instrument,
+            strategy_id=action.strategy_id,
+            time=time,
+            **self._next(),
+        )
+        topic = self._context.topic("signals.validated")
+        self.outputs.append(Output(topic, instrument.encode(), encode(handover), shard))
 
     def flatten(self, action_id: str, time: int) -> None:
         """The command to every shard."""

@@ -35,14 +35,15 @@ from panda_streams.domain.callbook import CallBook, CallKind, CallState, Due, Mo
 from panda_streams.domain.risk.modes import Mode
 from tables.trader import TraderRow
 
-__all__ = ["ABSENT", "Courier", "resolve_setting"]
+__all__ = ["ABSENT", "RECONCILE", "Courier", "resolve_setting"]
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 ABSENT = "absent"
-_RECONCILE = "reconcile"
+RECONCILE = "reconcile"
+"""The level by which an operator asks for a comparison: its time says when."""
 _IDLE_S = 0.2
 """Between two looks at what there is to do, if nothing wakes the courier."""
 _TROUBLE_S = 1.0
@@ -281,7 +282,7 @@ class Courier:
         pace, book = self._trader.pace, self._shop.row().book
         if any(call.state in (CallState.SENDING, CallState.UNKNOWN) for call in book.calls.values()) or book.unseen:
             return False  # what it has traded may be in what the account holds, and in no book of ours
-        level = self._context.levels.last(self._context.namespace, _RECONCILE)
+        level = self._context.levels.last(self._context.namespace, RECONCILE)
         reconciled = self._shop.row().reconciled
         if level is not None and (reconciled is None or reconciled.at < level.at):
             return True

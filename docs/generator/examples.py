@@ -30,6 +30,7 @@ from panda_streams.events import (
     DeadLetter,
     Filled,
     Flatten,
+    Handover,
     Health,
     Level,
     Mark,
@@ -124,6 +125,13 @@ EXAMPLES: dict[type, bytes] = {
             Validated(**_ARM, signal=_SIGNAL, tickets=(_TICKET,), time=_CAUSE.time, rules=(_PASSED,)),
             Adjusted(**_ARM, instrument="NSE:INFY", ratio=Ratio(new=5, old=1), time=1623126845000),
             Flatten(**_ARM, action_id="5e0d7c1a92b84f63a5d0e9f8b7c6a595", time=1623126845000),
+            Handover(
+                **_ARM,
+                action_id="5e0d7c1a92b84f63a5d0e9f8b7c6a596",
+                instrument="NSE:INFY",
+                strategy_id=_SIGNAL.strategy_id,
+                time=1623126845000,
+            ),
             Rejected(
                 **_ARM,
                 signal=_SIGNAL,

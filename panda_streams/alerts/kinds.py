@@ -33,6 +33,8 @@ class AlertKind(StrEnum):
     """The market has refused orders."""
     FEED_STALE = "FEED_STALE"
     """An arm has stopped itself because no tick comes while the market trades."""
+    FEED_LOST = "FEED_LOST"
+    """The feed has lost its connection to a broker while the market trades; and again once it is back."""
     RECONCILE_MISMATCH = "RECONCILE_MISMATCH"
     """A broker holds something else than our books say."""
     TOKEN_EXPIRED = "TOKEN_EXPIRED"

@@ -25,6 +25,9 @@ _COMMANDS = {
     "reduce": "panda_streams.cli.control:reduce",
     "flatten": "panda_streams.cli.control:flatten",
     "resume": "panda_streams.cli.control:resume",
+    "reconcile": "panda_streams.cli.broker:reconcile",
+    "resolve": "panda_streams.cli.broker:resolve",
+    "unattributed": "panda_streams.cli.broker:unattributed",
     "strategy": "panda_streams.cli.control:strategy",
     "paper": "panda_streams.cli.paper:paper",
     "risk": "panda_streams.cli.risk:risk",
@@ -37,6 +40,7 @@ _COMMANDS = {
     "alert": "panda_streams.cli.alert:alert",
     "calendar": "panda_streams.cli.calendar:calendar",
     "instruments": "panda_streams.cli.instruments:instruments",
+    "data": "panda_streams.cli.data:data",
     "topics": "panda_streams.cli.topics:topics",
 }
 

@@ -1,4 +1,4 @@
-"""`panda feed` publishes a recording or the market simulator; `panda record` writes what was published to a file."""
+"""`panda feed` publishes a recording, the market simulator or Kite; `panda record` writes what was published."""
 
 from __future__ import annotations
 
@@ -9,25 +9,40 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import click
 import uvloop
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from agents.contracts import quoted
+from panda_streams.alerts import Origin, open_alerter
+from panda_streams.brokers.port import registered_brokers
+from panda_streams.calendar_files import calendar_of
+from panda_streams.domain.calendar import trading_date
+from panda_streams.domain.instruments import Instrument, Instruments
 from panda_streams.errors import SettingsError
-from panda_streams.feeds.publisher import Feed, FeedState, Source
+from panda_streams.feeds.kite import KiteFeed, Wanted
+from panda_streams.feeds.kite_line import Mode
+from panda_streams.feeds.paced import Feed, Source
+from panda_streams.feeds.publisher import FeedState, Publisher
 from panda_streams.feeds.recorder import record as record_world
 from panda_streams.feeds.recording import Faults, SymbolMap
 from panda_streams.feeds.replay import Replay
 from panda_streams.feeds.simulator import Simulator
 from panda_streams.feeds.standings import event_clock
+from panda_streams.identity import Role
 from panda_streams.instrument_files import load_instruments
-from panda_streams.servers import find_servers
+from panda_streams.kite_access import kite_access
+from panda_streams.kite_api import KiteApi, numbered
+from panda_streams.servers import find_servers, identify_process
 from panda_streams.settings import Settings, load_settings
+from strategies.config import load_strategies
 
 __all__ = ["feed", "parse_speed", "record"]
 
@@ -85,9 +100,14 @@ def feed(ctx: click.Context) -> None:
     if settings.feed == "sim":
         _simulate(settings, _chosen_speed(settings, None, _SIM_SPEED), as_json=False)
         return
+    if settings.feed == "kite":
+        _kite(settings, (), Mode.FULL, None, None, as_json=False)
+        return
     path = Path(settings.feed).expanduser()
     if not path.is_file():
-        raise SettingsError(f"PANDA_FEED={settings.feed}: there is no such file", fix="set it to sim or to a recording")
+        raise SettingsError(
+            f"PANDA_FEED={settings.feed}: there is no such file", fix="set it to sim, kite or a recording"
+        )
     _replay(settings, [path], None, _chosen_speed(settings, None, _RECORDING_SPEED), as_json=False)
 
 
@@ -117,6 +137,42 @@ def sim(speed: float | None, seed: int | None, rate: float | None, as_json: bool
     update = {"sim_seed": seed, "sim_rate": rate}
     settings = settings.model_copy(update={name: value for name, value in update.items() if value is not None})
     _simulate(settings, _chosen_speed(settings, speed, _SIM_SPEED), as_json=as_json)
+
+
+@feed.command()
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in Mode]),
+    default=Mode.FULL.value,
+    show_default=True,
+    help="How much Kite tells: full has times and the order book, quote the day's volume, ltp the last price alone.",
+)
+@click.option(
+    "--instruments",
+    "names",
+    metavar="ID,…",
+    help="As NSE:INFY,NSE:NIFTY 50. Without it all that the strategies watch and trade, and what their contracts can "
+    "stand for.",
+)
+@click.option(
+    "--root", metavar="HOST:PORT", help="The kitesim of another deployment; for the profile simulator, the default."
+)
+@click.option(
+    "--record",
+    "recording",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write a recording to this file. Kite's terms forbid permanent copies without permission "
+    "(kite.trade/terms, 4b). Without it PANDA_KITE_RECORD says whether one is written, below PANDA_HOME.",
+)
+@_json
+def kite(mode: str, names: str | None, root: str | None, recording: Path | None, as_json: bool) -> None:
+    """Publish what Kite tells (PANDA_KITE_PROFILE): the real market into the world live, any other Kite into others.
+
+    At most 9,000 instruments, 3,000 on each of three connections. A connection that is lost or says nothing is made
+    again, and what was missed is told; so is a session that has ended. Ctrl-C stops it cleanly.
+    """
+    chosen = tuple(name.strip() for name in names.split(",") if name.strip()) if names else ()
+    _kite(load_settings(), chosen, Mode(mode), root, recording, as_json=as_json)
 
 
 @click.command()
@@ -172,10 +228,60 @@ def _replay(
     _say(report, as_json=as_json)
 
 
+def _kite(
+    settings: Settings, names: tuple[str, ...], mode: Mode, root: str | None, recording: Path | None, *, as_json: bool
+) -> None:
+    servers = find_servers(settings)
+    access = kite_access(settings, servers.world, root)
+    instruments = load_instruments(settings.instruments)
+    wanted = _wanted(settings, names, instruments, real=access.real)
+    if recording is None and settings.kite_record:
+        stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        recording = settings.home_dir.world(servers.world) / "recordings" / f"kite_{stamp}.gz"
+    calendar = calendar_of(servers.world, settings.calendar)
+    console = _start_logging()
+    alerter = open_alerter(settings, Origin.of(identify_process(settings, servers, Role.FEED)))
+
+    async def run() -> dict[str, Any]:
+        async with aiohttp.ClientSession() as http:
+            by_number = await numbered(KiteApi(access, http), wanted)
+        ask = Wanted(by_number, mode, recording)
+        feed = KiteFeed(settings, servers, access, ask, instruments, calendar, alerter)
+        report = await _run(feed, console, lambda: None)
+        missed = [{"line": gap.line, "seconds": round(gap.seconds, 1), "reason": gap.reason} for gap in feed.gaps]
+        return report | {"gaps": missed, "moved_in_time": feed.moved, "left_out": dict(feed.counts)}
+
+    try:
+        report = uvloop.run(run())
+    finally:
+        alerter.close()
+    _say(report, as_json=as_json)
+
+
+def _wanted(settings: Settings, names: tuple[str, ...], instruments: Instruments, *, real: bool) -> list[Instrument]:
+    """The instruments to be asked for: those named, else those that strategies need; of a real market none expired."""
+    if names:
+        ids = set(names)
+        if unknown := sorted(ids - {one.id for one in instruments}):
+            raise SettingsError(
+                f"--instruments: {', '.join(unknown)} is not in the list of instruments",
+                fix="name it as EXCHANGE:SYMBOL, or add a file that lists it to PANDA_INSTRUMENTS",
+            )
+    else:
+        configs = load_strategies(settings.strategies, instruments, registered_brokers())
+        ids = {name for config in configs for name in config.instruments} | quoted(configs, instruments)
+    today = trading_date(time.time_ns() // 1_000_000)
+    found = [instruments[name] for name in sorted(ids)]
+    return [one for one in found if not (real and one.expiry is not None and one.expiry < today)]
+
+
 async def _publish(
     settings: Settings, source: Source, speed: float | None, console: Console, share: Callable[[], float | None]
 ) -> dict[str, Any]:
-    feed = Feed(settings, find_servers(settings), source, speed)
+    return await _run(Feed(settings, find_servers(settings), source, speed), console, share)
+
+
+async def _run(feed: Publisher, console: Console, share: Callable[[], float | None]) -> dict[str, Any]:
     _stop_on_signals(feed.stop)
     begun = time.monotonic()
     showing = asyncio.create_task(_show(feed, console, share))
@@ -187,8 +293,8 @@ async def _publish(
     if state is FeedState.FINISHED and not feed.records:
         _log.info("already replayed to its end: nothing to publish")
     return {
-        "source": source.source,
-        "run": source.run,
+        "source": feed.source,
+        "run": feed.run_id,
         "state": state.value,
         "ticks": feed.ticks,
         "records": feed.records,
@@ -197,7 +303,7 @@ async def _publish(
     }
 
 
-async def _show(feed: Feed, console: Console, share: Callable[[], float | None]) -> None:
+async def _show(feed: Publisher, console: Console, share: Callable[[], float | None]) -> None:
     """Show progress until cancelled: a bar on a terminal, else a line every five seconds."""
 
     def text() -> str:
@@ -240,4 +346,6 @@ def _say(report: dict[str, Any], *, as_json: bool) -> None:
     for name, value in report.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key} ({count:,})" for key, count in sorted(value.items())) or "none"
+        elif isinstance(value, list):
+            value = len(value)
         click.echo(f"{name.replace('_', ' '):>20}  {f'{value:,}' if isinstance(value, int) else value}")

@@ -12,7 +12,7 @@ import click
 
 from panda_streams.cli.feed import parse_speed
 from panda_streams.errors import SettingsError
-from panda_streams.feeds.publisher import Source
+from panda_streams.feeds.paced import Source
 from panda_streams.feeds.recording import Faults, SymbolMap
 from panda_streams.feeds.replay import Replay
 from panda_streams.feeds.simulator import Simulator

@@ -28,10 +28,11 @@ from panda_streams.settings import Settings, load_settings
 __all__ = ["servers", "up"]
 
 _SIMULATOR = "sim"
+_KITE = "kite"
 
 
 @click.command()
-@click.option("--feed", metavar="sim|FILE", help="What to publish: the market simulator, or a recording.")
+@click.option("--feed", metavar="sim|kite|FILE", help="What to publish: the market simulator, Kite, or a recording.")
 @click.option("--speed", metavar="N|max", help="Event seconds a wall second.")
 @click.option(
     "--procfile", type=click.Path(path_type=Path), help="The list of processes; else the Procfile of the directory."
@@ -72,11 +73,18 @@ def _settings(feed: str | None, speed: str | None, clock: Clock | None) -> Setti
     if clock:
         update["clock"] = Clock(clock)
     source = feed or settings.feed
-    if source != _SIMULATOR:
+    if source == _KITE and settings.kite_profile is KiteProfile.SIMULATOR:
+        raise SettingsError(
+            "the feed is to be Kite, and PANDA_KITE_PROFILE is simulator: that has no ticks but those of this feed",
+            fix="set PANDA_KITE_PROFILE to production or sandbox, or take another feed, as --feed sim",
+        )
+    if source not in (_SIMULATOR, _KITE):
         path = Path(source).expanduser().absolute()
         if not path.is_file():
             name = "--feed" if feed else "PANDA_FEED"
-            raise BadInput(f"{name}: there is no file {source}", fix=f"write {_SIMULATOR}, or the path of a recording")
+            raise BadInput(
+                f"{name}: there is no file {source}", fix=f"write {_SIMULATOR}, {_KITE}, or the path of a recording"
+            )
         source = str(path)
     return settings.model_copy(update={**update, "feed": source})
 
@@ -86,7 +94,9 @@ def _world(settings: Settings, name: str | None) -> World:
         raise SettingsError(f"--world {name}, but PANDA_WORLD={settings.world}", fix="unset one of them")
     if wanted := name or settings.world:
         return World(wanted)
-    return World("sim") if settings.feed == _SIMULATOR else World.of_recording(Path(settings.feed))
+    if settings.feed == _KITE and settings.kite_profile is KiteProfile.PRODUCTION:
+        return World("live")
+    return World("sim") if settings.feed in (_SIMULATOR, _KITE) else World.of_recording(Path(settings.feed))
 
 
 def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

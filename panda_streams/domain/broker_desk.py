@@ -244,15 +244,24 @@ class BrokerDesk(Desk):
         kind = self._instrument.kind
         carried = Product.CNC if kind is InstrumentKind.EQUITY else Product.NRML
         found = Product(stranger.product) if stranger.product in tuple(Product) else carried
+        changes = self._moved_by_hand(UNATTRIBUTED, stranger.quantity, stranger.price, found, stranger.key, cause)
+        return [change._replace(note=stranger.text) for change in changes]
+
+    def _moved_by_hand(
+        self, strategy_id: str, quantity: int, price: Decimal, product: Product, key: str, cause: TickRef
+    ) -> list[Change]:
+        """Book shares in a strategy's book that no order of this arm has traded, without charges."""
+        held = self.positions.get(strategy_id)
+        closes = held is not None and held.quantity * quantity < 0
         order = Order(
-            order_id=identify("stranger", self._namespace, stranger.key),
+            order_id=identify("stranger", self._namespace, key),
             signal_id=None,
-            strategy_id=UNATTRIBUTED,
+            strategy_id=strategy_id,
             instrument=self._instrument.id,
-            side=Side.BUY if stranger.quantity > 0 else Side.SELL,
-            role=Role.ENTRY,
-            product=found,
-            quantity=abs(stranger.quantity),
+            side=Side.BUY if quantity > 0 else Side.SELL,
+            role=Role.EXIT if closes else Role.ENTRY,
+            product=product,
+            quantity=abs(quantity),
             order_type=OrderType.MARKET,
             validity=Validity.DAY,
             cause=cause,
@@ -261,22 +270,35 @@ class BrokerDesk(Desk):
         )
         self._enter(order)
         fill = Fill(
-            fill_id=identify("fill", "stranger", stranger.key),
+            fill_id=identify("fill", "stranger", key),
             order_id=order.order_id,
             signal_id=None,
-            strategy_id=UNATTRIBUTED,
+            strategy_id=strategy_id,
             instrument=order.instrument,
             side=order.side,
             role=order.role,
-            product=order.product,
+            product=product,
             quantity=order.quantity,
-            price=stranger.price,
-            margined=kind is InstrumentKind.FUTURE,
+            price=price,
+            margined=self._instrument.kind is InstrumentKind.FUTURE,
             charges={},
-            time=stranger.time,
+            time=cause.time,
             tick=cause,
         )
-        return [change._replace(time=cause.time, note=stranger.text) for change in self.apply(order, fill)]
+        return [change._replace(time=cause.time) for change in self.apply(order, fill)]
+
+    def hand_over(self, strategy_id: str | None, action: str, cause: TickRef) -> list[Change]:
+        """Give a strategy what is nobody's, at what it cost; or close it at the market, for None."""
+        held = self.positions.get(UNATTRIBUTED)
+        if held is None:
+            return []
+        if strategy_id is None:
+            if self._is_closing(UNATTRIBUTED, Role.FLATTEN):
+                return []
+            return self._decide(self._own_order(UNATTRIBUTED, held, Role.FLATTEN, cause, action), cause.time)
+        price = (held.cost / held.quantity).quantize(self._instrument.tick_size)
+        changes = self._moved_by_hand(UNATTRIBUTED, -held.quantity, price, held.product, f"{action}/from", cause)
+        return changes + self._moved_by_hand(strategy_id, held.quantity, price, held.product, f"{action}/to", cause)
 
     def flatten(self, action: str, cause: TickRef, time: int) -> list[Change]:
         """What is nobody's stays: an operator closes it by name, for it may be what the account's owner holds."""

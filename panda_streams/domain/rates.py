@@ -18,8 +18,8 @@ _RESERVE = {PER_SECOND: 2, PER_MINUTE: 40, PER_DAY: 200}
 """Of each limit, what entries leave to orders that only reduce, and to cancellations and changes."""
 _MINUTE = 60
 _WINDOW_MS = 1100
-"""The broker counts by the seconds of its own clock, which differs from ours: no span of that length has more calls than
-the limit, so no second of any clock has. A tenth of it is for calls that are not as long under way as others."""
+"""The broker counts by the seconds of its own clock, which differs from ours: no span of that length has more calls
+than the limit, so no second of any clock has. A tenth of it is for calls that are longer under way than others."""
 
 
 class Rates(Value):

@@ -14,7 +14,7 @@ from panda_streams.errors import BadEvent, PandaError
 from panda_streams.events import Beat, TickBatch
 from panda_streams.feeds.batching import Standing
 
-__all__ = ["Last", "check_start", "event_clock", "read_last", "standing_of"]
+__all__ = ["Last", "check_start", "event_clock", "reached_by", "read_last", "standing_of"]
 
 _READ_S = 20.0
 _FIX = "use another world: PANDA_WORLD=replay:<name>, or `panda up --feed FILE`, which gives each recording its own"
@@ -95,6 +95,11 @@ def check_start(last: dict[int, Last], source: str, run: str, begins: int) -> No
             f"{source} {run} begins before that, at {event_clock(begins)}",
             fix=f"go on with the feed that this world had, or {_FIX}",
         )
+
+
+def reached_by(last: dict[int, Last]) -> int | None:
+    """Event time that the furthest shard has reached; None if the world has had no feed."""
+    return max((_reached(record.value) for record in last.values()), default=None)
 
 
 def _reached(record: TickBatch | Beat) -> int:

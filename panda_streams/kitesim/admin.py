@@ -52,7 +52,8 @@ class Admin:
         if not isinstance(until, int):
             raise Refused(ErrorType.INPUT, 'Expected {"until": milliseconds}.')
         await self._clock.advance(until)
-        return web.json_response(self._progress())
+        progress = self._progress()
+        return web.json_response({**progress, "time": progress["time"] or 0})
 
     async def _login(self, request: web.Request) -> web.StreamResponse:
         api_key = (await _object(request)).get("api_key")

@@ -177,17 +177,22 @@ class Broker:
         moment = self._checked(form, at)
         return self._enter(form, form.quantity, moment).order_id
 
-    def place_slices(self, form: OrderForm, at: int | None) -> list[Child]:
-        """Take an order above the freeze quantity into the book in slices; a slice may lack the margin."""
+    def place_slices(self, form: OrderForm, at: int | None) -> tuple[str, list[Child]]:
+        """Take an order above the freeze quantity into the book in slices; a slice may lack the margin.
+
+        The id that stands for all of them is no order's own.
+        """
         moment = self._checked(form, at)
+        quantities = Slicing.of(form).quantities
+        parent, _ = self._next_id(moment)
         children: list[Child] = []
-        for quantity in Slicing.of(form).quantities:
+        for quantity in quantities:
             short = self._short_of_margin(form, quantity)
             if short is not None:
                 children.append(Child(None, Refused(ErrorType.MARGIN, short)))
             else:
-                children.append(Child(self._enter(form, quantity, moment).order_id, None))
-        return children
+                children.append(Child(self._enter(form, quantity, moment, sliced=parent).order_id, None))
+        return parent, children
 
     def _checked(self, form: OrderForm, at: int | None) -> int:
         moment = self.moment(at)
@@ -195,7 +200,9 @@ class Broker:
         assert moment is not None
         return moment
 
-    def _enter(self, form: OrderForm, quantity: int, at: int, gtt: int | None = None) -> BookOrder:
+    def _enter(
+        self, form: OrderForm, quantity: int, at: int, *, gtt: int | None = None, sliced: str | None = None
+    ) -> BookOrder:
         iceberg = None
         if form.variety is Variety.ICEBERG:
             assert form.legs is not None
@@ -233,6 +240,7 @@ class Broker:
                 changed_at=at,
                 iceberg=iceberg,
                 gtt=gtt,
+                sliced=sliced,
             ),
             at,
         )
@@ -249,10 +257,7 @@ class Broker:
 
     def _number(self, order: BookOrder, at: int) -> BookOrder:
         """Give an order its number and id, from which its latency is drawn."""
-        self._turn_page(at)
-        self.counters.orders += 1
-        number = self.counters.orders
-        name = f"{trading_date(at):%y%m%d}{number:013d}"
+        name, number = self._next_id(at)
         live_at = at + self.exchange.latency(name)
         session = self.calendar.session_at(market_of(self.instruments[order.instrument]), at)
         expires_at = session.closes if session is not None else at
@@ -261,6 +266,11 @@ class Broker:
         return replace(
             order, order_id=name, number=number, received_at=at, live_at=live_at, expires_at=expires_at, changed_at=at
         )
+
+    def _next_id(self, at: int) -> tuple[str, int]:
+        self._turn_page(at)
+        self.counters.orders += 1
+        return f"{trading_date(at):%y%m%d}{self.counters.orders:013d}", self.counters.orders
 
     def _send(self, order: BookOrder) -> BookOrder:
         sent = replace(order, status=Status.OPEN_PENDING)
@@ -433,7 +443,7 @@ class Broker:
             check(form, self.calendar, at)
         except Refused as refused:
             return GttResult(at=at, price=price, order_id="", rejection=refused.message)
-        placed = self._enter(form, form.quantity, at, gtt.number)
+        placed = self._enter(form, form.quantity, at, gtt=gtt.number)
         rejection = (placed.message or "") if placed.status is Status.REJECTED else ""
         return GttResult(at=at, price=price, order_id="" if rejection else placed.order_id, rejection=rejection)
 

@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError
 from panda_streams.codec import decode_depth, decode_market
 from panda_streams.domain.instruments import InstrumentKind, Instruments
 from panda_streams.domain.ticks import Depth, Tick
-from panda_streams.errors import BadEvent
+from panda_streams.errors import BadEvent, PandaError
 from panda_streams.events import Beat, TickBatch
 from panda_streams.feeds.batching import FRAME_MS, TAIL_MS, Frame
-from panda_streams.feeds.publisher import Pace, Source
+from panda_streams.feeds.paced import Pace, Source
 from panda_streams.kitesim.engine import Engine
 
 __all__ = ["Books", "Clock", "LogReader", "ReplayClock", "SourceClock", "WallClock"]
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _RETRY_S = 0.5
 _YIELD_EVERY = 500
 ADVANCE_S = 4.0
-"""How long a call that advances the clock waits for the ticks."""
+"""How long a call that advances the clock takes at the most: whoever calls asks again."""
 
 
 class Books:
@@ -72,25 +72,36 @@ class LogReader:
         self._options = options
         self._places = [TopicPartition(topic, number) for number in range(partitions)]
         self._consumer: AIOKafkaConsumer | None = None
+        self.next: dict[int, int] = {}
+        """By shard: the offset of the next record to be read."""
         # An index is copied to every shard: it is read from the first.
         self._indices = frozenset(one.id for one in instruments if one.kind is InstrumentKind.INDEX)
 
     async def start(self, places: dict[int, int]) -> dict[int, int]:
-        """Begin at the places, a shard without one at its first record; returns where each shard ends now."""
+        """Begin at the places, a shard without one at its first record; returns where each shard ends now.
+
+        Raises PandaError if a shard ends before its place: then the log is not the one that was read.
+        """
         consumer = AIOKafkaConsumer(**self._options, enable_auto_commit=False, auto_offset_reset="earliest")
         await consumer.start()
         begins = await consumer.beginning_offsets(self._places)
         ends = await consumer.end_offsets(self._places)
+        self._consumer = consumer
         consumer.assign(self._places)
         for place in self._places:
             wanted = places.get(place.partition, begins[place])
+            if wanted > ends[place]:
+                raise PandaError(
+                    f"kitesim has read {place.topic}-{place.partition} up to {wanted}, but it ends at {ends[place]}",
+                    fix="its topics were made anew: move worlds/<world>/kitesim under PANDA_HOME away too",
+                )
             if wanted < begins[place]:
                 _log.warning(
                     "%s-%s begins at %s, but kitesim stood at %s: what was traded between is not seen",
                     *(place.topic, place.partition, begins[place], wanted),
                 )
-            consumer.seek(place, max(wanted, begins[place]))
-        self._consumer = consumer
+            self.next[place.partition] = max(wanted, begins[place])
+            consumer.seek(place, self.next[place.partition])
         return {place.partition: ends[place] for place in self._places}
 
     async def stop(self) -> None:
@@ -109,6 +120,7 @@ class LogReader:
             return []
         found = []
         for place, records in batches.items():
+            self.next[place.partition] = records[-1].offset + 1
             for record in records:
                 try:
                     found.append(_Read(place.partition, record.offset, decode_market(record.value)))
@@ -125,7 +137,7 @@ class LogReader:
 
 
 class WallClock:
-    """Matches ticks as they come."""
+    """Matches ticks as they come. The reader has been started."""
 
     def __init__(self, engine: Engine, reader: LogReader, partitions: int) -> None:
         self._engine = engine
@@ -135,18 +147,16 @@ class WallClock:
 
     async def catch_up(self, ends: dict[int, int]) -> None:
         """Work through what the log holds up to these offsets."""
-        places = self._engine.store.places()
-        while any(places.get(shard, 0) < end for shard, end in ends.items()):
-            behind = [shard for shard, end in ends.items() if places.get(shard, 0) < end]
-            places |= self._work(await self._reader.read(behind))
+        while behind := [shard for shard, end in ends.items() if self._reader.next[shard] < end]:
+            self._work(await self._reader.read(behind))
 
     async def run(self) -> None:
         while True:
             self._work(await self._reader.read(self._shards))
 
-    def _work(self, found: list[_Read]) -> dict[int, int]:
+    def _work(self, found: list[_Read]) -> None:
         if not found:
-            return {}
+            return
         broker = self._engine.broker
         places: dict[int, int] = {}
         for read in found:
@@ -160,7 +170,6 @@ class WallClock:
             places[read.shard] = read.offset + 1
         self._engine.commit(places)
         self.newest = broker.time
-        return places
 
     async def advance(self, until: int) -> None:
         """Nothing: the wall's time passes by itself."""
@@ -191,13 +200,13 @@ class _Lane:
 
 
 class ReplayClock:
-    """Matches ticks of all shards in the order of event time, and only as far as it is told."""
+    """Matches ticks of all shards in the order of event time, and only as far as it is told. The reader has been
+    started."""
 
     def __init__(self, engine: Engine, reader: LogReader, partitions: int) -> None:
         self._engine = engine
         self._reader = reader
-        places = engine.store.places()
-        self._lanes = [_Lane(places.get(shard, 0), engine.broker.time or 0) for shard in range(partitions)]
+        self._lanes = [_Lane(reader.next[shard], engine.broker.time or 0) for shard in range(partitions)]
         self._ticks: list[tuple[int, int, int, int, Tick, Books]] = []
         self._busy = asyncio.Lock()
         self.newest: int | None = None
@@ -206,15 +215,19 @@ class ReplayClock:
         await asyncio.Event().wait()
 
     async def advance(self, until: int) -> None:
-        """Match up to `until`; less if the beats of some shard do not get there within some seconds."""
+        """Match up to `until`; less if that takes more than some seconds, or the beats of a shard do not get there."""
+        deadline = asyncio.get_running_loop().time() + ADVANCE_S
         async with self._busy:
-            deadline = asyncio.get_running_loop().time() + ADVANCE_S
-            while behind := [shard for shard, lane in enumerate(self._lanes) if lane.reached < until]:
-                for read in await self._reader.read(behind):
-                    self._hold(read)
+            while (self._engine.broker.time or 0) < until:
+                behind = [shard for shard, lane in enumerate(self._lanes) if lane.reached < until]
+                if behind:
+                    for read in await self._reader.read(behind):
+                        self._hold(read)
+                reached = min(lane.reached for lane in self._lanes)
+                if reached:  # else some shard has had no beat yet: there is no event time
+                    await self._match(min(until, reached), deadline)
                 if asyncio.get_running_loop().time() > deadline:
-                    break
-            await self._match(min(until, *(lane.reached for lane in self._lanes)))
+                    return
 
     def _hold(self, read: _Read) -> None:
         self._lanes[read.shard].hold(read)
@@ -227,7 +240,7 @@ class ReplayClock:
             if tick.time > matched and tick.instrument in self._engine.broker.instruments:
                 heappush(self._ticks, (tick.time, read.shard, read.offset, tick.row, tick, books))
 
-    async def _match(self, until: int) -> None:
+    async def _match(self, until: int, deadline: float) -> None:
         broker = self._engine.broker
         if broker.time is not None and until <= broker.time:
             return
@@ -238,6 +251,8 @@ class ReplayClock:
                 broker.meet(tick, books)
             self._settle(end)
             await asyncio.sleep(0)
+            if asyncio.get_running_loop().time() > deadline:
+                return
         self._settle(until)
 
     def _settle(self, time: int) -> None:

@@ -24,6 +24,9 @@ class Engine:
         self.broker = broker
         self.sessions = Sessions(secret, store.sessions())
         self.listeners: list[Listener] = []
+        self.failure: Exception | None = None
+        """What broke: from then on what the memory holds and what the file holds may differ, and the process has to
+        end; it starts again with what the file holds."""
         counters = store.counters()
         broker.restore(counters, store.orders(counters.date), store.trades(counters.date), store.gtts())
         store.load_account(broker.account)
@@ -36,12 +39,16 @@ class Engine:
         """
         outbox, view = self.broker.take(), self.broker.view
         changed = tuple(view.changed)
-        with self.store:
-            self.store.keep(outbox, self.broker.counters, self.broker.account)
-            self.store.keep_market(view, places or {})
-            if self.sessions.changed:
-                self.store.keep_sessions(self.sessions)
-                self.sessions.changed = False
+        try:
+            with self.store:
+                self.store.keep(outbox, self.broker.counters, self.broker.account)
+                self.store.keep_market(view, places or {})
+                if self.sessions.changed:
+                    self.store.keep_sessions(self.sessions)
+                    self.sessions.changed = False
+        except Exception as error:
+            self.failure = error
+            raise
         for listener in self.listeners:
             listener(outbox, changed)
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from panda_streams.feeds.publisher import Source
+from panda_streams.feeds.paced import Source
 from panda_streams.kitesim.engine import Engine
 from panda_streams.kitesim.market import MINUTE_MS, Candle, MarketView
 

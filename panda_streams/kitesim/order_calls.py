@@ -16,7 +16,7 @@ from panda_streams.kitesim.engine import Engine
 from panda_streams.kitesim.errors import ErrorType, Refused
 from panda_streams.kitesim.faults import Armed, Call, Fault, Faults
 from panda_streams.kitesim.front import Front, Handler, answer, fields_of, refusal
-from panda_streams.kitesim.orders import BookOrder
+from panda_streams.kitesim.orders import BookOrder, Variety
 from panda_streams.kitesim.rules import OrderRate, read_change, read_form, too_many
 from panda_streams.kitesim.shapes import Shapes
 
@@ -64,18 +64,26 @@ class OrderCalls:
             self._count(at)
             form = read_form(request.match_info["variety"], fields, self._broker.instruments)
             if form.autoslice:
-                return _sliced(self._broker.place_slices(form, at))
-            return {"order_id": self._broker.place(form, at)}
+                parent, children = self._broker.place_slices(form, at)
+                self._count_more(len(children) - 1)
+                return _sliced(parent, children)
+            order_id = self._broker.place(form, at)
+            if form.variety is Variety.ICEBERG and form.legs is not None:
+                self._count_more(form.legs - 1)
+            return {"order_id": order_id}
 
         return await self._change(request, Call.PLACE, act)
 
     def _count(self, at: int | None) -> None:
         moment = None if self._wall else self._broker.moment(at)
-        try:
-            self._rate.take(moment if moment is not None else time.time_ns() // 1_000_000)
-        finally:
-            counters = self._broker.counters
-            counters.rate_day, counters.rate_count = self._rate.day, self._rate.count
+        self._rate.take(moment if moment is not None else time.time_ns() // 1_000_000)
+        self._count_more(0)
+
+    def _count_more(self, orders: int) -> None:
+        """Legs and slices are orders to the day's cap."""
+        self._rate.count += orders
+        counters = self._broker.counters
+        counters.rate_day, counters.rate_count = self._rate.day, self._rate.count
 
     async def _modify(self, request: web.Request) -> web.StreamResponse:
         fields = await fields_of(request)
@@ -106,6 +114,9 @@ class OrderCalls:
         except Refused as refused:
             self._broker.counters.refused += 1
             response = refusal(refused)
+        except Exception as error:
+            self._engine.failure = error
+            raise
         self._engine.commit()
         return await self._after(request, fault, response) if fault is not None else response
 
@@ -181,8 +192,8 @@ class OrderCalls:
         return answer([self._shapes.trade(trade) for trade in self._broker.trades if trade.order_id in shown])
 
 
-def _sliced(children: list[Child]) -> dict[str, Any]:
-    """The answer to an order that was sliced: the first slice's id stands for all. Raises Refused if none was taken."""
+def _sliced(parent: str, children: list[Child]) -> dict[str, Any]:
+    """The answer to an order that was sliced. Raises Refused if no slice was taken."""
     shapes: list[dict[str, Any]] = []
     for child in children:
         if child.refusal is None:
@@ -190,11 +201,10 @@ def _sliced(children: list[Child]) -> dict[str, Any]:
         else:
             error = {"code": child.refusal.status, "error_type": child.refusal.kind.value}
             shapes.append({"error": {**error, "message": child.refusal.message, "data": None}})
-    taken = [child.order_id for child in children if child.order_id is not None]
-    if not taken:
-        assert children[0].refusal is not None
-        raise children[0].refusal
-    return {"order_id": taken[0], "children": shapes}
+    first = children[0].refusal
+    if first is not None and all(child.refusal is not None for child in children):
+        raise first
+    return {"order_id": parent, "children": shapes}
 
 
 def _gateway() -> web.Response:

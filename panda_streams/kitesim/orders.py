@@ -124,6 +124,8 @@ class BookOrder(msgspec.Struct, frozen=True, kw_only=True):
     iceberg: Iceberg | None = None
     gtt: int | None = None
     """The trigger that placed it."""
+    sliced: str | None = None
+    """The id that stands for it and its like: they are slices of one order."""
 
     @property
     def remaining(self) -> int:

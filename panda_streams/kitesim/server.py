@@ -17,9 +17,9 @@ from panda_streams.codec import encode
 from panda_streams.domain.calendar import Calendar
 from panda_streams.domain.instruments import Instruments
 from panda_streams.domain.matching import PaperMarket, QueueModel
-from panda_streams.errors import SettingsError
+from panda_streams.errors import SettingsError, StampMismatch
 from panda_streams.events import Health
-from panda_streams.feeds.publisher import Source
+from panda_streams.feeds.paced import Source
 from panda_streams.identity import Clock as WorldClock
 from panda_streams.identity import Identity, Role, World
 from panda_streams.instrument_files import load_instruments
@@ -42,7 +42,7 @@ from panda_streams.servers import Servers
 from panda_streams.settings import Settings
 from panda_streams.streams.client import client_options
 from panda_streams.topics import Topics
-from panda_streams.worlds import enter
+from panda_streams.worlds import enter, stamp_directory
 
 __all__ = ["Kitesim", "Options", "Reporter", "kitesim_of_source", "kitesim_of_world", "serve"]
 
@@ -128,10 +128,13 @@ async def kitesim_of_world(settings: Settings, servers: Servers, options: Option
 
     Raises what entering a world raises. On the wall's clock it has seen all of the log when it is given.
     """
-    await enter(settings, servers)
-    engine, instruments, calendar = _engine(
-        settings, servers.world, directory(settings, servers.world) / "kitesim.sqlite"
-    )
+    stamp = await enter(settings, servers)
+    books = directory(settings, servers.world)
+    try:
+        stamp_directory(books, stamp)
+    except StampMismatch as error:
+        raise StampMismatch(error.args[0], fix=f"move {books} away: kitesim then starts with empty books") from None
+    engine, instruments, calendar = _engine(settings, servers.world, books / "kitesim.sqlite")
     reader = LogReader(
         client_options(settings, servers.kafka), Topics(servers.prefix).ticks, settings.partitions, instruments
     )
@@ -180,6 +183,8 @@ async def serve(kitesim: Kitesim, stop: asyncio.Event, ready: Callable[[], None]
         ready()
         while not stop.is_set():
             report()
+            if kitesim.engine.failure is not None:
+                raise kitesim.engine.failure
             if running.done():
                 running.result()  # a source that has ended is no error, anything else is raised
             try:

@@ -95,9 +95,11 @@ class Shapes:
 
     def order(self, order: BookOrder) -> Shape:
         """A row of the order book, or of an order's history."""
-        done = order.status in (Status.CANCELLED, Status.REJECTED)
         average = order.turnover / order.filled if order.filled else ZERO
         meta: Shape = {}
+        tags = [order.tag] if order.tag is not None else []
+        if order.sliced is not None:
+            tags += ["autoslice", f"autoslice:{order.sliced}"]
         if order.iceberg is not None:
             ice = order.iceberg
             meta["iceberg"] = {
@@ -135,13 +137,13 @@ class Shapes:
             "trigger_price": number(order.trigger),
             "average_price": number(average.quantize(Decimal("0.0001"))),
             "filled_quantity": order.filled,
-            "pending_quantity": 0 if done else order.remaining,
+            "pending_quantity": 0 if order.status is Status.REJECTED else order.remaining,
             "cancelled_quantity": order.remaining if order.status is Status.CANCELLED else 0,
             "market_protection": number(order.protection),
             "auction_number": None,
             "meta": meta,
             "tag": order.tag,
-            "tags": [order.tag] if order.tag is not None else [],
+            "tags": tags,
             "guid": f"kitesim{order.number}",
         }
 

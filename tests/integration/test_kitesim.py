@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -155,3 +157,24 @@ def test_on_the_wall_clock_orders_are_matched_as_ticks_come_and_health_is_report
     with redis.Redis.from_url(world.env["REDIS_URL"], decode_responses=True) as client:
         health = json.loads(client.get("kitesim:health:0"))
     assert (health["role"], health["state"]) == ("kitesim", "stopped")
+
+
+def test_it_refuses_books_of_another_log(world: FreshWorld, spawn: Spawn, recording: Path) -> None:
+    assert feed(spawn, world, recording).wait(60) == 0
+    kitesim = Running(spawn, world.env)
+    kitesim.advance(10)
+    kitesim.process.process.terminate()
+    assert kitesim.process.wait() == 0
+    books = Path(world.env["PANDA_HOME"]) / "worlds" / world.name.replace(":", "-") / "kitesim"
+
+    with closing(sqlite3.connect(books / "kitesim.sqlite")) as db, db:
+        db.execute("UPDATE places SET next_offset = 1000000 WHERE shard = 1")
+    refused = spawn([*PANDA, "kitesim"], env=world.env, cwd=ROOT)
+    assert refused.wait() == 1
+    assert "up to 1000000, but it ends at" in refused.output()
+
+    stamp = json.loads((books / "stamp.json").read_text())
+    (books / "stamp.json").write_text(json.dumps({**stamp, "kafka": "another"}))
+    refused = spawn([*PANDA, "kitesim"], env=world.env, cwd=ROOT)
+    assert refused.wait() == 5
+    assert f"move {books} away" in refused.output()

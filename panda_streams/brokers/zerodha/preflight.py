@@ -22,7 +22,7 @@ from panda_streams.brokers.zerodha.session import INDIA
 from panda_streams.brokers.zerodha.standing import LoginState, standing
 from panda_streams.calendar_files import load_calendar
 from panda_streams.domain.orders import Product
-from panda_streams.errors import PandaError
+from panda_streams.errors import PandaError, SettingsError
 from panda_streams.identity import World
 from panda_streams.instrument_files import PACKAGE, load_instruments
 from panda_streams.kite import KiteProfile
@@ -31,7 +31,7 @@ from panda_streams.limit_files import read_limits
 from panda_streams.settings import Settings
 from strategies.config import AccountConfig, StrategyConfig, load_strategies
 
-__all__ = ["Check", "Verdict", "preflight"]
+__all__ = ["Check", "Verdict", "check_production", "preflight"]
 
 _NAMESPACE = "zerodha"
 _SKEW_WARN_S, _SKEW_FAIL_S = 2.0, 30.0
@@ -57,8 +57,8 @@ class Check:
     fix: str = ""
 
 
-def preflight(settings: Settings, world: World) -> dict[str, Check]:
-    """Run every check, by name; none raises, and nothing is changed.
+def preflight(settings: Settings, world: World, *, passing: Iterable[str] = ()) -> dict[str, Check]:
+    """Run every check but those of `passing`, by name; none raises, and nothing is changed.
 
     What could lose money is a failure in production, and a warning elsewhere. Asks the endpoint for the time and, with
     a session, for its user.
@@ -78,7 +78,25 @@ def preflight(settings: Settings, world: World) -> dict[str, Check]:
         "delivery": lambda: check_delivery(_strategies(settings), world),
         "instruments": lambda: check_instruments(settings, today),
     }
-    return {name: _guarded(check) for name, check in checks.items()}
+    return {name: _guarded(check) for name, check in checks.items() if name not in passing}
+
+
+def check_production(settings: Settings, world: World) -> None:
+    """Raise SettingsError unless all that an arm needs before it trades real money is set.
+
+    A missing login or network is no setting: the arm starts, says so, and holds its orders.
+    """
+    failed = {
+        name: check
+        for name, check in preflight(settings, world, passing=("login", "clock")).items()
+        if check.verdict is Verdict.FAIL
+    }
+    if failed:
+        found = "; ".join(f"{name}: {check.text}" for name, check in failed.items())
+        raise SettingsError(
+            f"PANDA_KITE_PROFILE=production moves real money, and the preflight has failed: {found}",
+            fix="`panda doctor --live zerodha` names a fix for each",
+        )
 
 
 def check_profile_and_world(settings: Settings, world: World) -> Check:

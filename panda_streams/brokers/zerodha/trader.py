@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from panda_streams.brokers.indian import IndianAccount
 from panda_streams.brokers.port import Pace
 from panda_streams.brokers.zerodha.client import KiteClient
+from panda_streams.brokers.zerodha.preflight import check_production
 from panda_streams.brokers.zerodha.profile import check_app, check_profile
 from panda_streams.brokers.zerodha.updates import watch_updates
 from panda_streams.domain.calendar import Calendar
@@ -56,6 +57,8 @@ class ZerodhaTrader(IndianAccount):
     def check(self, world: World) -> None:
         check_profile(self.settings.kite_profile, world)
         check_app(self.settings)
+        if self.settings.kite_profile is KiteProfile.PRODUCTION:
+            check_production(self.settings, world)
 
     def latency(self, order_id: str) -> int:
         """None is added: the real one passes by itself."""

@@ -58,13 +58,29 @@ def recording(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PANDA_FEED", "PANDA_FEED_SPEED", "PANDA_WORLD", "PANDA_CLOCK"):
+    for name in ("PANDA_FEED", "PANDA_FEED_SPEED", "PANDA_WORLD", "PANDA_CLOCK", "PANDA_KITE_PROFILE"):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_the_simulator_runs_in_sim_and_a_recording_in_a_world_of_its_own(recording: Path) -> None:
     assert _world(_settings(None, None, None), None).name == "sim"
     assert _world(_settings(str(recording), None, None), None).name == "replay:nse-ticks-2021-06-08"
+
+
+@pytest.mark.parametrize(("profile", "world"), [("production", "live"), ("sandbox", "sim")])
+def test_the_real_kite_feeds_the_world_live_and_the_sandbox_another(
+    monkeypatch: pytest.MonkeyPatch, profile: str, world: str
+) -> None:
+    monkeypatch.setenv("PANDA_KITE_PROFILE", profile)
+
+    assert _world(_settings("kite", None, None), None).name == world
+
+
+def test_a_deployment_is_not_fed_by_a_simulator_that_it_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANDA_FEED", "kite")
+
+    with pytest.raises(SettingsError, match="PANDA_KITE_PROFILE is simulator"):
+        _settings(None, None, None)
 
 
 def test_a_world_that_is_named_wins(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:

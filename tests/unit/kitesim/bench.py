@@ -103,8 +103,12 @@ class Bench:
 
     def tick(self, price: int, *, at: int, depth: Depth | None = None, **fields: Any) -> None:
         """Let the market trade at a price, `at` milliseconds after the opening, and match up to then."""
-        self.inside(lambda: self.tape.add(a_tick(price, time=T0 + at, **fields), depth))
+        self.inside(lambda: self.add(price, at=at, depth=depth, **fields))
         self.advance(at)
+
+    def add(self, price: int, *, at: int, depth: Depth | None = None, **fields: Any) -> None:
+        """Let a price be there that is not matched yet; to be called inside."""
+        self.tape.add(a_tick(price, time=T0 + at, **fields), depth)
 
     def advance(self, until: int) -> dict[str, Any]:
         answer = requests.post(f"{self.url}/sim/clock", json={"until": T0 + until}, timeout=5).json()

@@ -223,6 +223,7 @@ def test_the_legs_of_an_iceberg_follow_each_other(bench: Bench, kite: KiteConnec
     assert [order["parent_order_id"] for order in others] == [order_id, order_id]
     assert others[-1]["meta"]["iceberg"]["leg"] == 3
     assert sum(fill["quantity"] for fill in kite.trades()) == 25
+    assert bench.ledger()["counters"]["rate_count"] == 3
 
 
 def test_autoslice_cuts_above_the_freeze_quantity_and_tells_what_lacks_margin(tmp_path: Path) -> None:
@@ -232,13 +233,17 @@ def test_autoslice_cuts_above_the_freeze_quantity_and_tells_what_lacks_margin(tm
 
         answer = kite.place_autoslice_order("regular", "NSE", "TCS", "BUY", 2500, "MIS", "LIMIT", price=3000)
 
-        assert answer["order_id"] == answer["children"][0]["order_id"]
+        slices = [child.get("order_id") for child in answer["children"]]
+        assert answer["order_id"] not in slices
+        assert kite.orders()[0]["tags"] == ["autoslice", f"autoslice:{answer['order_id']}"]
         assert [child.get("error", {}).get("error_type") for child in answer["children"]] == [
             None,
             None,
             "MarginException",
         ]
-        assert [order["quantity"] for order in kite.orders()] == [1000, 1000]
+        assert [(order["order_id"], order["quantity"]) for order in kite.orders()] == [
+            (one, 1000) for one in slices[:2]
+        ]
         kite.reqsession.close()
 
 

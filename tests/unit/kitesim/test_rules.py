@@ -130,6 +130,13 @@ def test_what_is_left_out_says_so_in_kites_shape(kite: KiteConnect, ask: Any) ->
     assert refused.value.code == 501
 
 
+def test_a_cause_that_is_no_time_is_refused(kite: KiteConnect) -> None:
+    kite.reqsession.headers["X-Panda-Time"] = "now"
+
+    with pytest.raises(InputException, match="X-Panda-Time"):
+        placed(kite)
+
+
 def test_an_unknown_route_answers_in_kites_shape(bench: Bench) -> None:
     answer = requests.get(f"{bench.url}/nowhere", timeout=5)
 

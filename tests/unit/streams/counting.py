@@ -50,11 +50,30 @@ class Counting(Agent):
         self.heard: list[dict[str, Any]] = []
         self.supplied: list[Received] = []
         self.opened = 0
+        self.closed = 0
+        self.outside: list[str] = []
+        """Words that come from no log: handled as those of a log are, once somebody wakes the loop."""
+        self.behind = 0
+        """Event time by which it is behind its inputs."""
+        self.part: Part | None = None
         self.bytes = 0
         """Length of each output."""
 
     def open(self, part: Part) -> None:
         self.opened += 1
+        self.part = part
+
+    def close(self, part: Part) -> None:
+        self.closed += 1
+
+    def news(self, part: Part) -> list[Output] | None:
+        words, self.outside = self.outside, []
+        if not words:
+            return None
+        return [output for word in words for output in self.step(part, Item(word, "", 0), -1)]
+
+    def reached(self, part: Part, reached: int) -> int | None:
+        return reached - self.behind
 
     def load(self, key: str, data: bytes) -> int:
         return int(data)

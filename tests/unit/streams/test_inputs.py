@@ -190,6 +190,26 @@ def test_a_record_waits_for_every_empty_stream_that_could_bring_an_earlier_one()
     assert pop(inputs) == "w"
 
 
+def test_an_input_that_nothing_can_come_on_is_not_waited_for() -> None:
+    inputs = make(delay=5)
+    offer(inputs, ONE, [Said("w", 10, "w")])
+    assert pop(inputs) is None
+
+    inputs.logs[MANY].awaited = False
+
+    assert (inputs.waits_for(), pop(inputs)) == ([], "w")
+
+
+def test_what_comes_all_the_same_on_an_input_that_is_not_waited_for_keeps_its_order() -> None:
+    inputs = make()
+    inputs.logs[MANY].awaited = False
+    offer(inputs, ONE, [Said("w", 10, "w")])
+
+    offer(inputs, MANY, [Said("a", 3, "a")])
+
+    assert drain(inputs) == ["a", "w"]
+
+
 def test_nothing_is_waited_for_where_no_order_is_kept() -> None:
     inputs = make(ordered=False)
     offer(inputs, ONE, [Said("w", 10, "w")])

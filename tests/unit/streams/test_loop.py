@@ -793,3 +793,33 @@ def test_beats_after_a_restart_are_acknowledged_though_no_record_comes(worker: W
     worker.run(lambda: worker.deliver(words("beat", "beat", start=1)), lambda: worker.handled(3))
 
     assert worker.deaths == []
+
+
+# What comes from outside of every log
+
+
+def test_an_agent_that_wakes_the_loop_has_its_news_carried_out_at_once(worker: Worker) -> None:
+    def hear() -> None:
+        assert worker.agent.part is not None
+        worker.agent.outside.append("x")
+        worker.agent.part.wake()
+
+    worker.run(
+        lambda: worker.until(lambda: worker.agent.part, "the partition is taken over"),
+        hear,
+        lambda: worker.until(lambda: worker.kafka.values(OUT) == ["1@-1"], "it is said"),
+    )
+
+    assert worker.events[1:4] == [("written", ["x"]), ("stored", 2), ("sent", ["1@-1"])]
+
+
+def test_an_agent_may_end_what_it_began_when_its_partition_is_given_up(worker: Worker) -> None:
+    worker.run()
+
+    assert (worker.agent.opened, worker.agent.closed) == (1, 1)
+
+
+def test_an_agent_may_end_what_it_began_when_its_worker_dies(worker: Worker) -> None:
+    worker.run(lambda: worker.deliver(words("boom")), lambda: worker.until(lambda: worker.deaths, "it dies"))
+
+    assert worker.agent.closed == 1

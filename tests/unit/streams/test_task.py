@@ -518,3 +518,46 @@ def test_the_last_beat_is_said_again_after_a_restart() -> None:
 
 def test_nothing_is_said_of_event_time_before_it_is_known() -> None:
     assert a_task().beat(0.0) == []
+
+
+# What comes from outside of every log
+
+
+def test_news_are_handled_before_records_and_durable_with_what_is_said_of_them() -> None:
+    task = a_task(None, None, "x")
+    agent = task.agent
+    assert isinstance(agent, Counting)
+    agent.outside = ["y", "y"]
+
+    first = polled(task)
+    task.settle(first)
+
+    assert (own(first), values(first.outputs)) == ({b"y": b"2"}, ["1@-1", "2@-1"])
+    assert first.rows is not None
+    assert OUTBOX in first.rows
+    assert values(polled(task).outputs) == ["1@0"]
+
+
+def test_news_that_were_not_carried_out_are_gone_after_a_restart_and_those_that_were_are_said_again() -> None:
+    table = Table()
+    task = a_task(table)
+    agent = task.agent
+    assert isinstance(agent, Counting)
+    agent.outside = ["x"]
+    batch = polled(task)
+    assert batch.rows is not None
+    table.update(batch.rows)
+
+    again = Task(Counting(), 0, table.read, letter)
+
+    assert values(again.restore({})) == ["1@-1"]
+    assert again.poll(100, lambda: False, write=False) is None
+
+
+def test_a_beat_says_no_more_than_the_agent_has_come_to() -> None:
+    agent = Counting()
+    agent.behind = 1000
+    task = a_task(None, agent, "beat", "beat", "beat")
+    task.poll(100, lambda: False, write=False)
+
+    assert values(task.beat(0.0)) == ["1000"]

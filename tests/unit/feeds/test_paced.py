@@ -9,7 +9,7 @@ from panda_streams.cli.feed import feed, parse_speed
 from panda_streams.errors import PandaError, SettingsError
 from panda_streams.events import Beat, Phase
 from panda_streams.feeds.batching import Standing
-from panda_streams.feeds.publisher import Feed, Pace
+from panda_streams.feeds.paced import Feed, Pace
 from panda_streams.feeds.simulator import Simulator
 from panda_streams.feeds.standings import Last, check_start, event_clock, standing_of
 from panda_streams.identity import World
