@@ -120,6 +120,11 @@ class CallBook(Value):
         return tuple(name for name, call in self.calls.items() if call.state is CallState.UNKNOWN)
 
     @property
+    def unseen(self) -> tuple[str, ...]:
+        """Those that the broker has taken, and that its book has not shown so far."""
+        return tuple(n for n, call in self.calls.items() if call.state is CallState.TAKEN and call.told is None)
+
+    @property
     def live(self) -> bool:
         """Whether anything may be at the broker."""
         return any(call.state is not CallState.QUEUED for call in self.calls.values())
