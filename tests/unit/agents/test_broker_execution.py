@@ -60,7 +60,8 @@ class Arm:
         self._verdicts = self._reports = self._ticks = 0
 
     def tick(self, *prices: int | None) -> None:
-        for record in ticks_log(prices):
+        """Go on by a record a second; None is a beat."""
+        for record in ticks_log([*[None] * self._ticks, *prices])[self._ticks :]:
             self.bench.deliver(TICKS, self._ticks, record)
             self._ticks += 1
 
@@ -113,12 +114,12 @@ class Arm:
         )
         self.hear(order_id, Known.BOOK, second, broker_id=order.broker_id, order=order, trades=(trade,))
 
-    def stranger(self, quantity: int) -> None:
+    def stranger(self, quantity: int, price: int = 1400, key: str = "trade/NSE/1/2") -> None:
         found = Stranger(
-            key="trade/NSE/1/2",
+            key=key,
             instrument=INFY,
             quantity=quantity,
-            price=Decimal(1400),
+            price=Decimal(price),
             product="CNC",
             time=T0,
             text="by hand",
@@ -264,6 +265,28 @@ def test_what_is_nobodys_can_be_given_to_a_strategy_at_what_it_cost() -> None:
         ("Momentum", Side.BUY, 7, Decimal("1400.00")),
     ]
     assert arm.commands() == []
+
+
+def test_what_is_nobodys_in_a_share_that_nobody_looks_at_is_worth_what_it_cost_until_its_next_tick() -> None:
+    arm = Arm()
+    arm.tick(None)
+
+    arm.stranger(7)
+    arm.tick(None, 141_000, None)
+
+    said = [orjson.loads(output.value) for output in arm.bench.to("zerodha.orders.updates")]
+    assert [event["prices"] for event in said if event["kind"] == "prices"] == [{INFY: "1400.00"}, {INFY: "1410.00"}]
+
+
+def test_what_the_broker_has_no_price_for_is_booked_at_the_last_one() -> None:
+    arm = Arm()
+    arm.tick(140_000)
+    arm.fills(arm.order(), 5)
+    arm.tick(139_000)
+
+    arm.stranger(-5, price=0)
+
+    assert [update.fill.price for update in arm.updates() if update.fill is not None][-1] == Decimal("1390.00")
 
 
 def test_what_is_nobodys_can_be_closed_at_the_market() -> None:
