@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
-from panda_streams.domain.brokerage import BrokerStatus, BrokerTrade, Known, Modification, Word
+from panda_streams.domain.brokerage import BrokerOrder, BrokerStatus, BrokerTrade, Known, Modification, Word
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.callbook import Stranger
 from panda_streams.domain.desk import Change, Desk
@@ -166,6 +166,7 @@ class BrokerDesk(Desk):
                 order = advance(order, OrderEvent.SEND)
             waits = word.order.status is BrokerStatus.TRIGGER_PENDING
             changes.append(self._step(order, OrderEvent.ARM if waits else OrderEvent.OPEN, cause.time))
+        self._fit(self.orders[order.order_id], word.order, word.trades, cause.time)
         for trade in word.trades:
             found = self.orders.get(order.order_id)
             if found is None:
@@ -183,14 +184,26 @@ class BrokerDesk(Desk):
             changes.append(self._end(left, OrderEvent.CANCEL, cause.time, left.withdrawn or Reason.BROKER_CANCELLED))
         return changes
 
+    def _fit(self, order: Order, there: BrokerOrder, trades: Iterable[BrokerTrade], time: int) -> None:
+        """Have an order be as large as what it has traded, and larger while it may trade more at the broker: it was
+        asked to be made smaller, and the exchange was faster, or it was changed by hand. Else it would have ended here,
+        and what it trades from then on would be in no book."""
+        traded = order.filled + sum(trade.quantity for trade in trades if _fill_id(trade) not in order.fill_ids)
+        if traded < order.quantity:
+            return
+        lives = not there.status.terminal and traded < there.quantity
+        quantity = there.quantity if lives else traded
+        if quantity == order.quantity:
+            return
+        order = order.model_copy(update={"quantity": quantity})
+        self._replace(order)
+        if lives and order.reduces:
+            self._withdraw(order, OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
+
     def _traded(self, order: Order, trade: BrokerTrade, cause: TickRef) -> list[Change]:
-        fill_id = identify("fill", trade.exchange, trade.trade_id, trade.broker_id)
+        fill_id = _fill_id(trade)
         if fill_id in order.fill_ids:
             return []
-        if trade.quantity > order.remaining:
-            # It was asked to be made smaller, and the exchange was faster.
-            order = order.model_copy(update={"quantity": order.filled + trade.quantity})
-            self._replace(order)
         dealt = Trade(trade.quantity, trade.price)
         fill = Fill(
             fill_id=fill_id,
@@ -553,3 +566,7 @@ class BrokerDesk(Desk):
         stepped = advance(order, event)
         self._replace(stepped)
         return Change(stepped, time, reason=reason)
+
+
+def _fill_id(trade: BrokerTrade) -> str:
+    return identify("fill", trade.exchange, trade.trade_id, trade.broker_id)

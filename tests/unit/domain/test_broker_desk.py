@@ -193,6 +193,55 @@ def test_a_stop_grows_with_the_position() -> None:
     assert floor.working("STOP").quantity == 10
 
 
+def a_stop_that_was_to_be_made_smaller() -> tuple[BrokerFloor, str]:
+    """Ten shares were held, with a stop for ten at the broker; four were sold by an order of another kind."""
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.place(an_order(Side.SELL, 4, name="other"))
+    floor.sends("other")
+    floor.trades_of("other", 4)
+    floor.tick(10_000, 1)
+    assert floor.asks()[-1] == ("change", "STOP")
+    assert floor.working("STOP").quantity == 6
+    return floor, stop
+
+
+def test_what_a_stop_trades_beyond_what_it_was_to_be_made_smaller_to_is_in_the_book() -> None:
+    floor, stop = a_stop_that_was_to_be_made_smaller()
+
+    floor.trades_of(stop, 6, "99", tell=False)
+    floor.trades_of(stop, 4, "99")
+
+    assert floor.position == floor.net == -4
+
+
+def test_a_stop_that_has_traded_all_it_was_to_is_taken_away_and_lives_until_the_broker_says_that_it_has_ended() -> None:
+    floor, stop = a_stop_that_was_to_be_made_smaller()
+
+    floor.trades_of(stop, 6, "99")
+    assert floor.asks() == [("cancel", "STOP")]
+    floor.trades_of(stop, 1, "99")
+    floor.cancels(stop)
+
+    assert floor.position == floor.net == -1
+    assert floor.state(stop) is OrderState.CANCELLED
+
+
+def test_an_order_that_was_made_larger_by_hand_is_followed_to_its_end() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", quantity=10))
+    floor.sends("entry")
+    floor.book["entry"] = floor.book["entry"].model_copy(update={"quantity": 15})
+
+    floor.trades_of("entry", 10)
+    floor.trades_of("entry", 5)
+
+    assert floor.position == 15
+    assert floor.state("entry") is OrderState.FILLED
+
+
 def test_a_trailing_stop_is_moved_at_the_exchange_and_only_ever_tightens() -> None:
     floor = BrokerFloor(trailing_stop="0.01")
     floor.holds(10)
