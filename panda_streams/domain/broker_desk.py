@@ -164,7 +164,9 @@ class BrokerDesk(Desk):
         if order.state in (OrderState.INTENT, OrderState.SENDING, OrderState.UNKNOWN):
             if order.state is OrderState.INTENT:
                 order = advance(order, OrderEvent.SEND)
-            waits = word.order.status is BrokerStatus.TRIGGER_PENDING
+            # One with a trigger that is on its way to the exchange will wait there, too.
+            coming = word.order.status is BrokerStatus.PENDING and order.trigger is not None
+            waits = coming or word.order.status is BrokerStatus.TRIGGER_PENDING
             changes.append(self._step(order, OrderEvent.ARM if waits else OrderEvent.OPEN, cause.time))
         self._fit(self.orders[order.order_id], word.order, word.trades, cause.time)
         for trade in word.trades:

@@ -257,6 +257,20 @@ def test_a_trailing_stop_is_moved_at_the_exchange_and_only_ever_tightens() -> No
     assert floor.working("STOP").trigger == Decimal("108.90")
 
 
+def test_a_stop_that_was_first_seen_on_its_way_to_the_exchange_waits_there_and_follows_the_price() -> None:
+    floor = BrokerFloor(trailing_stop="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.hear(stop, Known.SENDING)
+    floor.takes(stop, status=BrokerStatus.PENDING)
+    floor.asks()
+
+    floor.tick(11_000, 1)
+
+    assert floor.state(stop) is OrderState.TRIGGER_PENDING
+    assert floor.asks() == [("change", "STOP")]
+
+
 def test_a_trailing_stop_uses_less_changes_than_a_broker_takes() -> None:
     floor = BrokerFloor(trailing_stop="0.01")
     floor.holds(10)
