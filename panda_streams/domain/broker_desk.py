@@ -323,6 +323,14 @@ class BrokerDesk(Desk):
             self.positions[UNATTRIBUTED] = kept
         return changes
 
+    def _close_intraday(self, place: Place) -> list[Change]:
+        """What is nobody's stays then, too."""
+        kept = self.positions.pop(UNATTRIBUTED, None)
+        changes = super()._close_intraday(place)
+        if kept is not None:
+            self.positions[UNATTRIBUTED] = kept
+        return changes
+
     def _watch(self, strategy_id: str) -> None:
         if strategy_id != UNATTRIBUTED:
             super()._watch(strategy_id)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from panda_streams.domain.brokerage import BrokerStatus, Known
-from panda_streams.domain.callbook import Stranger
 from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Reason, Role
 from panda_streams.domain.signals import OrderType, Side
-from tests.unit.builders import INFY, T0
+from tests.unit.builders import T0
 from tests.unit.domain.broker_floor import BrokerFloor
 from tests.unit.domain.desks import SQUARE_OFF, an_order
 
@@ -415,17 +414,25 @@ def test_what_an_entry_gets_after_a_flatten_is_closed_too() -> None:
 
 def test_what_is_nobodys_has_a_book_of_its_own_which_a_flatten_leaves_alone() -> None:
     floor = BrokerFloor(stop_loss="0.01")
-    found = Stranger(
-        key="trade/NSE/1/2", instrument=INFY, quantity=-5, price=Decimal(100), product="CNC", time=T0, text="by hand"
-    )
 
-    changes = floor._say(floor.desk.take_over(found, floor._place().ref(-1, T0)))
+    changes = floor.finds(-5)
     floor.flatten()
     floor.tick(20_000, 1)
 
     assert [(change.order.state, change.note) for change in changes] == [(OrderState.FILLED, "by hand")]
     assert floor.desk.positions[UNATTRIBUTED].quantity == -5
     assert floor.asks() == []
+
+
+def test_what_is_nobodys_is_not_squared_off_with_what_strategies_hold() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    floor.finds(5, product="MIS")
+    floor.asks()
+
+    floor.beat(SQUARE_OFF)
+
+    assert [(ask.order.strategy_id, ask.order.quantity) for ask in floor.asked] == [("Momentum", 10)]
 
 
 def test_a_desk_of_a_hard_halt_decides_nothing() -> None:
