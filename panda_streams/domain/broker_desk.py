@@ -303,13 +303,12 @@ class BrokerDesk(Desk):
         return [change._replace(time=cause.time) for change in self.apply(order, fill)]
 
     def hand_over(self, strategy_id: str | None, action: str, cause: TickRef) -> list[Change]:
-        """Give a strategy what is nobody's, at what it cost; or close it at the market, for None."""
+        """Give a strategy what is nobody's, at what it cost; or close it at the market, for None. What is being closed is
+        left to that."""
         held = self.positions.get(UNATTRIBUTED)
-        if held is None:
+        if held is None or self._is_closing(UNATTRIBUTED, Role.FLATTEN):
             return []
         if strategy_id is None:
-            if self._is_closing(UNATTRIBUTED, Role.FLATTEN):
-                return []
             return self._decide(self._own_order(UNATTRIBUTED, held, Role.FLATTEN, cause, action), cause.time)
         price = (held.cost / held.quantity).quantize(self._instrument.tick_size)
         changes = self._moved_by_hand(UNATTRIBUTED, -held.quantity, price, held.product, f"{action}/from", cause)

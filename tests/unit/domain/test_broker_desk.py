@@ -435,6 +435,17 @@ def test_what_is_nobodys_is_not_squared_off_with_what_strategies_hold() -> None:
     assert [(ask.order.strategy_id, ask.order.quantity) for ask in floor.asked] == [("Momentum", 10)]
 
 
+def test_what_is_nobodys_and_is_being_closed_is_given_to_nobody() -> None:
+    floor = BrokerFloor()
+    floor.finds(5)
+
+    floor.gives(None, "close")
+    floor.gives("Momentum", "assign")
+
+    assert floor.position == 0
+    assert floor.desk.positions[UNATTRIBUTED].quantity == 5
+
+
 def test_a_desk_of_a_hard_halt_decides_nothing() -> None:
     floor = BrokerFloor(stop_loss="0.01")
     floor.desk.frozen = True
