@@ -148,7 +148,8 @@ class BrokerDesk(Desk):
             case Known.UNKNOWN if state is OrderState.SENDING:
                 return [self._step(order, OrderEvent.LOSE, time)]
             case Known.DROPPED:
-                return [self._end(order, OrderEvent.CANCEL, time, word.reason or Reason.BROKER_LIMIT)]
+                reason = word.reason or order.withdrawn or Reason.BROKER_CANCELLED
+                return [self._end(order, OrderEvent.CANCEL, time, reason)]
             case Known.REFUSED:
                 return self._refused(order, word, time)
             case Known.ABSENT:

@@ -446,6 +446,16 @@ def test_what_is_nobodys_and_is_being_closed_is_given_to_nobody() -> None:
     assert floor.desk.positions[UNATTRIBUTED].quantity == 5
 
 
+def test_an_order_that_its_strategy_took_back_before_it_was_sent_says_so() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", limit="100"))
+    floor._say(floor.desk.cancel("Momentum", Side.BUY, T0))
+
+    floor.hear("entry", Known.DROPPED)
+
+    assert floor.said[-1].reason is Reason.CANCELLED_BY_STRATEGY
+
+
 def test_a_desk_of_a_hard_halt_decides_nothing() -> None:
     floor = BrokerFloor(stop_loss="0.01")
     floor.desk.frozen = True
