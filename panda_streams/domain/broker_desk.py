@@ -490,7 +490,7 @@ class BrokerDesk(Desk):
                     and _CLAIMS[other.role] < _CLAIMS[order.role]
                     and other.order_type is not OrderType.MARKET
                 ):
-                    self._withdraw(other, OrderEvent.CANCEL, cause.time, Reason.POSITION_CLOSED)
+                    self._withdraw(other, OrderEvent.CANCEL, cause.time, Reason.MADE_WAY)
             return []
         return self._rest(strategy_id, position, free, cause)
 

@@ -293,6 +293,7 @@ def test_a_stop_makes_way_for_an_exit_and_the_exit_waits_until_it_has_ended() ->
     floor.cancels(stop)
 
     assert floor.asks() == [("place", "EXIT")]
+    assert next(change.reason for change in floor.said if change.order.state is OrderState.CANCELLED) is Reason.MADE_WAY
 
 
 def test_an_exit_whose_stop_was_faster_is_never_sent() -> None:
