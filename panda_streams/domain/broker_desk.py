@@ -24,6 +24,7 @@ from panda_streams.domain.positions import Position
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import OrderType, Side, Validity, identify
 from panda_streams.domain.ticks import Depth, Place, Tick, TickRef, price_of
+from panda_streams.domain.waiting import NEVER
 
 __all__ = ["Ask", "BrokerDesk"]
 
@@ -42,8 +43,9 @@ _STOP_LIMIT = Decimal("0.02")
 options, and one with too narrow a limit is jumped over."""
 _BREACH_MS = 5000
 """Event time that a stop at the exchange has for closing a position whose stop was reached; then the arm does."""
-_CALM_MS = 5000
-"""Event time for which the arm decides no exit after the broker has refused one: no storm of refused orders."""
+_CALM_MS, _CALMEST_MS = 5000, 300_000
+"""Event time for which the arm decides no exit after the broker has refused one, twice as long after each further
+refusal: an exit that is refused all day must not use up the day's orders."""
 _TRAIL = Decimal("0.002")
 """A trailing stop at the exchange is moved once it is to move by this share: a broker takes 25 changes of an order."""
 _MODIFICATIONS = 25
@@ -148,6 +150,8 @@ class BrokerDesk(Desk):
             case Known.UNKNOWN if state is OrderState.SENDING:
                 return [self._step(order, OrderEvent.LOSE, time)]
             case Known.DROPPED:
+                if word.reason is not None:
+                    self._calm_down(order, time)
                 reason = word.reason or order.withdrawn or Reason.BROKER_CANCELLED
                 return [self._end(order, OrderEvent.CANCEL, time, reason)]
             case Known.REFUSED:
@@ -227,11 +231,17 @@ class BrokerDesk(Desk):
         return [change._replace(time=cause.time) for change in self.apply(order, fill)]
 
     def _refused(self, order: Order, word: Word, time: int) -> list[Change]:
-        held = self.positions.get(order.strategy_id)
-        if order.reduces and order.signal_id is None and held is not None:
-            self.positions[order.strategy_id] = held.model_copy(update={"calm_until": time + _CALM_MS})
+        self._calm_down(order, time)
         ended = self._end(order, OrderEvent.REJECT, time, word.reason or Reason.BROKER_REFUSED)
         return [ended._replace(note=word.text)]
+
+    def _calm_down(self, order: Order, time: int) -> None:
+        """Decide no exit of a position for a while, after one that the arm has decided could not be placed."""
+        held = self.positions.get(order.strategy_id)
+        if order.reduces and order.signal_id is None and held is not None:
+            wait = min(_CALM_MS * 2 ** min(held.refused, 10), _CALMEST_MS)
+            calm = {"calm_until": time + wait, "refused": held.refused + 1}
+            self.positions[order.strategy_id] = held.model_copy(update=calm)
 
     def _absent(self, order: Order, time: int) -> list[Change]:
         """It never reached the broker: an entry ends; what closes is tried again, under an id of its own."""
@@ -330,6 +340,14 @@ class BrokerDesk(Desk):
         if kept is not None:
             self.positions[UNATTRIBUTED] = kept
         return changes
+
+    def _square_off_of(self, position: Position) -> int:
+        """Not while the arm is to be calm, and not once the market has closed: the broker would refuse it."""
+        due = super()._square_off_of(position)
+        if due == NEVER or position.calm_until <= due:
+            return due
+        session = self._exchange.session(self._instrument, position.calm_until)
+        return position.calm_until if session is not None and position.calm_until < session.closes else NEVER
 
     def _watch(self, strategy_id: str) -> None:
         if strategy_id != UNATTRIBUTED:

@@ -9,7 +9,7 @@ from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Reason, Role
 from panda_streams.domain.signals import OrderType, Side
 from tests.unit.builders import T0
 from tests.unit.domain.broker_floor import BrokerFloor
-from tests.unit.domain.desks import SQUARE_OFF, an_order
+from tests.unit.domain.desks import CLOSE, SQUARE_OFF, an_order
 
 
 def test_an_entry_is_given_to_the_trader_at_once_and_is_an_intent_until_he_says_more() -> None:
@@ -455,6 +455,33 @@ def test_an_order_that_its_strategy_took_back_before_it_was_sent_says_so() -> No
     floor.hear("entry", Known.DROPPED)
 
     assert floor.said[-1].reason is Reason.CANCELLED_BY_STRATEGY
+
+
+def test_a_refused_square_off_is_tried_again_after_a_while_and_only_as_long_as_the_market_trades() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    refused: list[int] = []
+
+    for at in range(SQUARE_OFF, CLOSE + 60_000, 1000):
+        floor.beat(at)
+        for name in list(floor.desk.orders):
+            floor.hear(name, Known.SENDING, at)
+            floor.hear(name, Known.REFUSED, at, text="no")
+            refused.append(at)
+
+    assert [at - SQUARE_OFF for at in refused] == [0, 5000, 15_000, 35_000, 75_000, 155_000, 315_000]
+
+
+def test_a_stop_for_which_the_days_limit_leaves_no_room_is_not_decided_anew_at_every_tick() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+
+    floor.hear(floor.working("STOP").order_id, Known.DROPPED, reason=Reason.BROKER_LIMIT)
+    floor.asks()
+    floor.tick(10_000, 100)
+    floor.tick(10_000, 200)
+
+    assert floor.asks() == []
 
 
 def test_a_desk_of_a_hard_halt_decides_nothing() -> None:
