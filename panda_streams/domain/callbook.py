@@ -353,7 +353,8 @@ def read_book(
     for order in found.orders:
         dealt = trades.get(order.broker_id, [])
         name = book.by_broker(order.broker_id) or (tags.get(order.tag) if order.tag is not None else None)
-        if name is None:
+        # A second order under one label is none of ours.
+        if name is None or book.calls[name].broker_id not in (None, order.broker_id):
             beyond = _beyond(order, dealt, remembered(order.broker_id))
             if beyond is not None:
                 strangers += beyond
@@ -363,9 +364,6 @@ def read_book(
                     quarantined.append(order)
             continue
         call = book.calls[name]
-        if call.broker_id is not None and call.broker_id != order.broker_id:
-            quarantined.append(order)  # a second one under the same label
-            continue
         seen.add(name)
         filled = sum(trade.quantity for trade in dealt)
         if filled < order.filled:

@@ -344,12 +344,15 @@ def test_an_order_with_our_label_that_no_book_explains_is_quarantined_once() -> 
     assert not read(heard.book, [an_order("9", tag="TAGghost")], known=dict(heard.ended)).quarantined
 
 
-def test_a_second_order_under_one_label_is_quarantined() -> None:
+def test_a_second_order_under_one_label_is_quarantined_once_and_what_it_trades_is_nobodys() -> None:
     book = a_book(taken())
 
-    heard = read(book, [an_order("7"), an_order("8")])
+    heard = read(book, [an_order("7"), an_order("8", filled=3)], [a_trade(3, broker_id="8")])
+    again = read(heard.book, [an_order("7"), an_order("8", filled=3)], known=dict(heard.ended))
 
     assert [order.broker_id for order in heard.quarantined] == ["8"]
+    assert [stranger.quantity for stranger in heard.strangers] == [3]
+    assert not again.quarantined
 
 
 def test_what_is_traded_by_hand_is_nobodys_and_counted_once() -> None:
