@@ -91,6 +91,8 @@ class Call(Value):
     broker_id: str | None = None
     sent_at: int = 0
     """Wall time at which it last became SENDING, milliseconds since the epoch."""
+    day: str = ""
+    """The date then, on the broker's clock: only the book of that day tells of it."""
     change: Modification | None = None
     """What it is to become and, as far as is known, is not yet."""
     cancel: bool = False
@@ -272,7 +274,7 @@ def starting(book: CallBook, due: Due, now: Moment) -> Heard:
     rates = book.rates.counted(now.broker, placing=due.kind is CallKind.PLACE)
     book = book.model_copy(update={"rates": rates})
     if due.kind is CallKind.PLACE:
-        call = call.model_copy(update={"state": CallState.SENDING, "sent_at": now.wall})
+        call = call.model_copy(update={"state": CallState.SENDING, "sent_at": now.wall, "day": _day(now)})
         word = Word(known=Known.SENDING, time=now.broker)
         return Heard(_with(book, name, call), (_told(name, call, word),))
     modified = call.modified + (due.kind is CallKind.MODIFY)
@@ -395,7 +397,7 @@ def read_book(
     for name, call in list(book.calls.items()):
         if name in seen or call.state not in (CallState.UNKNOWN, CallState.TAKEN):
             continue
-        if trading_date(call.time) != trading_date(now.broker):
+        if call.day != _day(now):
             if call.state is CallState.UNKNOWN:
                 overdue.append(name)
                 continue
@@ -441,6 +443,10 @@ def resolved(book: CallBook, name: str, now: Moment) -> Heard:
     if call is None or call.state is not CallState.UNKNOWN:
         return Heard(book)
     return Heard(_without(book, name), (_told(name, call, Word(known=Known.ABSENT, time=now.broker)),))
+
+
+def _day(now: Moment) -> str:
+    return trading_date(now.broker).isoformat()
 
 
 def _told(name: str, call: Call, word: Word) -> tuple[str, str, int, Word]:

@@ -21,6 +21,7 @@ from panda_streams.domain.brokerage import (
     Modification,
     OrderRequest,
 )
+from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.callbook import Call, CallBook, CallKind, CallState, Due, Ended, Heard, Moment
 from panda_streams.domain.orders import Product, Reason
 from panda_streams.domain.rates import PER_DAY, PER_MINUTE, PER_SECOND, Rates
@@ -29,6 +30,7 @@ from tests.unit.builders import INFY, T0
 
 NOW = Moment(wall=T0, broker=T0)
 DAY = 86_400_000
+TODAY = trading_date(T0).isoformat()
 
 
 def later(ms: int) -> Moment:
@@ -47,7 +49,7 @@ def a_call(name: str = "one", *, closes: bool = False, **fields: Any) -> Call:
         validity=Validity.DAY,
         price=Decimal(100),
     )
-    return Call(request=request, shard=2, closes=closes, time=T0, **fields)
+    return Call(request=request, shard=2, closes=closes, time=T0, **{"day": TODAY, **fields})
 
 
 def a_book(*calls: Call, **fields: Any) -> CallBook:
@@ -281,6 +283,17 @@ def test_a_book_of_another_day_proves_nothing() -> None:
 
     assert heard.overdue == ("one",)
     assert "one" in heard.book.calls
+
+
+def test_what_is_asked_on_a_later_day_makes_no_book_of_that_day_a_proof() -> None:
+    book, _ = send(a_book(a_call("one", closes=True)), "one")
+    book = callbook.restarted(book, NOW).book
+
+    book = callbook.asked_cancel(book, "one", T0 + DAY).book
+    heard = read(book, now=later(DAY + 60_000))
+
+    assert heard.words == ()
+    assert heard.overdue == ("one",)
 
 
 def test_an_operator_may_say_that_an_unknown_order_never_arrived() -> None:
