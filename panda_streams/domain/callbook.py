@@ -53,7 +53,8 @@ __all__ = [
 ]
 
 _AGAIN_MS = 2000
-"""A change or cancellation that has not shown in the broker's book is asked for again after this long."""
+"""What has not shown in the broker's book is asked for again after this long: a cancellation, another quantity, or a
+change that got no clear answer."""
 _THROTTLED_MS = 1100
 """A call that came too fast waits for the next second of the broker's clock."""
 
@@ -93,6 +94,8 @@ class Call(Value):
     """Wall time at which it last became SENDING, milliseconds since the epoch."""
     day: str = ""
     """The date then, on the broker's clock: only the book of that day tells of it."""
+    quantity: int | None = None
+    """As the broker's book had it last."""
     change: Modification | None = None
     """What it is to become and, as far as is known, is not yet."""
     cancel: bool = False
@@ -310,9 +313,15 @@ def _changed(call: Call, due: Due, answer: Answer, now: Moment) -> Call:
     wait = {"wait_until": now.wall + _AGAIN_MS}
     if due.kind is CallKind.CANCEL or answer.kind not in (AnswerKind.TAKEN, AnswerKind.REFUSED):
         return call.model_copy(update=wait)  # the book tells whether it is done
-    if call.change != due.call.change:
+    change = due.call.change
+    if call.change != change or change is None:
         return call  # another one was asked for meanwhile
-    return call.model_copy(update={"change": None})
+    if answer.kind is AnswerKind.TAKEN:
+        # Of a quantity the book tells, too: an order that stays too large closes more than there is.
+        left = None if change.quantity is None else Modification(quantity=change.quantity)
+        return call.model_copy(update={"change": left, **(wait if left is not None else {})})
+    shrinks = change.quantity is not None and change.quantity < (call.quantity or call.request.quantity)
+    return call.model_copy(update={"change": None, "cancel": shrinks})
 
 
 def restarted(book: CallBook, now: Moment) -> Heard:
@@ -370,7 +379,8 @@ def read_book(
         filled = sum(trade.quantity for trade in dealt)
         if filled < order.filled:
             continue  # its trades come with a later look
-        call = _compared(call.model_copy(update={"state": CallState.TAKEN, "broker_id": order.broker_id}), order)
+        there = {"state": CallState.TAKEN, "broker_id": order.broker_id, "quantity": order.quantity}
+        call = _compared(call.model_copy(update=there), order)
         told = (order.status.value, filled, len(dealt))
         if told == call.told:
             book = _with(book, name, call)

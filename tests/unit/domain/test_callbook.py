@@ -346,6 +346,32 @@ def test_a_change_is_forgotten_once_the_book_shows_it() -> None:
     assert read(book, [an_order(price=Decimal(99))]).book.calls["one"].change is None
 
 
+def a_changed_order(quantity: int, answer: AnswerKind) -> CallBook:
+    """An order of ten, of which another quantity was asked for."""
+    book = read(a_book(taken(change=Modification(quantity=quantity))), [an_order()]).book
+    book, due = send(book, "one", kind=CallKind.MODIFY)
+    return callbook.answered(book, due, Answer(kind=answer), NOW).book
+
+
+def test_another_quantity_is_asked_for_again_until_the_book_shows_it() -> None:
+    book = a_changed_order(6, AnswerKind.TAKEN)
+
+    hidden, shown = read(book, [an_order()]).book, read(book, [an_order(quantity=6)]).book
+
+    assert callbook.due(hidden, later(1_000), entries=True, exits=True) is None
+    assert callbook.due(hidden, later(2_001), entries=True, exits=True) is not None
+    assert callbook.due(shown, later(2_001), entries=True, exits=True) is None
+
+
+@pytest.mark.parametrize(("quantity", "kinds"), [(6, [CallKind.CANCEL]), (15, [])])
+def test_an_order_that_cannot_be_made_smaller_is_cancelled(quantity: int, kinds: list[CallKind]) -> None:
+    book = a_changed_order(quantity, AnswerKind.REFUSED)
+
+    due = callbook.due(book, later(2_001), entries=True, exits=True)
+
+    assert ([due.kind] if due is not None else []) == kinds
+
+
 # What is not ours
 
 
