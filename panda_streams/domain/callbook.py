@@ -468,7 +468,7 @@ def _beyond(order: BrokerOrder, dealt: list[BrokerTrade], known: Ended | None) -
     filled = sum(trade.quantity for trade in dealt)
     if known is not None and filled <= known.filled:
         return None
-    if known is None and not dealt and not order.tag:
+    if known is None and not dealt and (not order.tag or order.status.terminal):
         return None
     left, new = (known.filled if known is not None else 0), list[Stranger]()
     for trade in dealt:

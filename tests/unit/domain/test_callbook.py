@@ -383,6 +383,13 @@ def test_an_order_with_our_label_that_no_book_explains_is_quarantined_once() -> 
     assert not read(heard.book, [an_order("9", tag="TAGghost")], known=dict(heard.ended)).quarantined
 
 
+def test_an_order_with_our_label_that_ended_without_a_trade_halts_nobody() -> None:
+    """Kite keeps orders that it refused in its book, too."""
+    heard = read(a_book(), [an_order("9", tag="TAGghost", status=BrokerStatus.REJECTED)])
+
+    assert heard == Heard(a_book())
+
+
 def test_a_second_order_under_one_label_is_quarantined_once_and_what_it_trades_is_nobodys() -> None:
     book = a_book(taken())
 
