@@ -92,7 +92,9 @@ class Courier:
         self._called = asyncio.Event()
         self._hinted = True
         self._read_at = 0.0
-        self._compared_at = 0.0
+        self._compared_at = self._tried_at = 0.0
+        self._suspected: dict[str, int] = {}
+        """What the last comparison found and nobody was told of yet."""
         self._closed = False
         self.trouble = ""
         """Why nothing can be sent, for people; empty if all is well."""
@@ -280,6 +282,8 @@ class Courier:
 
     def _compare_is_due(self) -> bool:
         pace, book = self._trader.pace, self._shop.row().book
+        if time.monotonic() - self._tried_at < pace.poll_s:
+            return False
         if any(call.state in (CallState.SENDING, CallState.UNKNOWN) for call in book.calls.values()) or book.unseen:
             return False  # what it has traded may be in what the account holds, and in no book of ours
         level = self._context.levels.last(self._context.namespace, RECONCILE)
@@ -289,14 +293,23 @@ class Courier:
         return not self._compared_at or time.monotonic() - self._compared_at >= pace.reconcile_s
 
     async def _compare(self) -> None:
-        """Compare all that the account holds with the books, if its book stands still meanwhile."""
+        """Compare all that the account holds with the books, if its book stands still meanwhile.
+
+        A difference counts once it was found twice: an account may hold something a moment before, or after, its trades
+        are told.
+        """
+        self._tried_at, asked_at = time.monotonic(), time.time_ns() // 1_000_000
         before = await self._ask(self._client.book)
-        asked_at = time.time_ns() // 1_000_000
         await self._tell(Read(before, asked_at, self._now()))
         holdings = await self._ask(self._client.holdings)
-        if await self._ask(self._client.book) != before:
+        if not before.whole or await self._ask(self._client.book) != before:
             self._hinted = True
             return
+        found = callbook.differences(self._shop.row().book, holdings)
+        if found != self._suspected:
+            self._suspected = found
+            if found:
+                return
         self._compared_at = time.monotonic()
         await self._tell(Compared(holdings, self._now()))
 

@@ -6,7 +6,7 @@ what became of it: an answer, its book, or the lack of it there. Nothing is ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
@@ -43,6 +43,7 @@ __all__ = [
     "asked_cancel",
     "asked_change",
     "asked_place",
+    "differences",
     "due",
     "put_off",
     "read_book",
@@ -419,17 +420,22 @@ def read_book(
     return Heard(book, tuple(words), tuple(ended), tuple(strangers), tuple(quarantined), tuple(overdue))
 
 
-def reconciled(book: CallBook, holdings: Iterable[BrokerHolding], now: Moment) -> Heard:
+def differences(book: CallBook, holdings: Iterable[BrokerHolding]) -> dict[str, int]:
+    """What the account holds beyond the arm's books, by instrument; negative where it holds less."""
+    beyond = {instrument: -quantity for instrument, quantity in book.held.items()}
+    for holding in holdings:
+        beyond[holding.instrument] = beyond.get(holding.instrument, 0) + holding.quantity
+    return {instrument: quantity for instrument, quantity in sorted(beyond.items()) if quantity}
+
+
+def reconciled(book: CallBook, holdings: Sequence[BrokerHolding], now: Moment) -> Heard:
     """Compare what the account holds with what the arm's books hold in all; the difference is nobody's."""
     total: dict[str, list[BrokerHolding]] = {}
     for holding in holdings:
         total.setdefault(holding.instrument, []).append(holding)
     strangers = []
-    for instrument in sorted({*total, *book.held}):
+    for instrument, quantity in differences(book, holdings).items():
         found = total.get(instrument, [])
-        quantity = sum(holding.quantity for holding in found) - book.held.get(instrument, 0)
-        if not quantity:
-            continue
         price = next((holding.price for holding in found if holding.price > 0), Decimal(0))
         strangers.append(
             Stranger(

@@ -67,6 +67,11 @@ class FakeBroker:
     """Orders that the book does not show yet."""
     extra: dict[str, int] = field(default_factory=dict)
     """What the account holds beside today's trades."""
+    glimpsed: deque[Counter[str]] = field(default_factory=deque)
+    """What the account holds for one look alone, beside all else."""
+    asked_for_holdings: int = 0
+    late_trades: int = 0
+    """How often the book is still read without its trades."""
     logged_in: bool = True
     answers: bool = True
     clock: int = 0
@@ -149,12 +154,18 @@ class FakeBroker:
             self._check()
             shown = {broker_id: order for broker_id, order in self.orders.items() if broker_id not in self.hidden}
             trades = tuple(trade for trade in self.trades if trade.broker_id in shown)
+            if trades and self.late_trades:
+                self.late_trades -= 1
+                trades = ()
             return BrokerBook(orders=tuple(shown.values()), trades=trades)
 
     def holdings(self) -> tuple[BrokerHolding, ...]:
         with self._lock:
             self._check()
+            self.asked_for_holdings += 1
             held = Counter(self.extra)
+            if self.glimpsed:
+                held += self.glimpsed.popleft()
             for trade in self.trades:
                 held[trade.instrument] += trade.quantity if trade.side is Side.BUY else -trade.quantity
             return tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from functools import wraps
 
@@ -209,6 +209,27 @@ async def test_what_the_account_holds_beside_the_books_is_found_once_at_the_star
         await asyncio.sleep(0.3)
 
         assert [r.stranger.quantity for r in office.reports() if isinstance(r, StrangerReport)] == [25]
+
+
+@in_a_loop
+async def test_what_the_account_seems_to_hold_for_a_moment_is_in_no_book() -> None:
+    async with Office(FakeBroker(glimpsed=deque([Counter({INFY: 25})]))) as office:
+        await office.until(lambda: office.row.reconciled is not None, "compared")
+
+        assert office.broker.asked_for_holdings > 1
+        assert office.reports() == []
+
+
+@in_a_loop
+async def test_nothing_is_compared_with_a_book_that_lacks_trades_of_its_orders() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place()
+        await office.until(lambda: "BOOK" in office.known(), "seen")
+        office.broker.late_trades = 8
+        office.broker._fill("1")
+        await office.until(lambda: office.state() is None, "ended")
+
+        assert not [r for r in office.reports() if isinstance(r, StrangerReport)]
 
 
 @in_a_loop
