@@ -266,7 +266,7 @@ class Courier:
         if self.trouble:
             return since >= _TROUBLE_S
         if self._hinted and book.live:
-            return True
+            return since >= pace.look_s
         if book.live and not self._context.ordered:
             return since >= pace.poll_s
         if book.unknown or book.unseen:

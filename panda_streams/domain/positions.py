@@ -42,7 +42,9 @@ def moved(before: Position | None, signed: int, fill: Fill, decimals: int) -> Po
         return Position(quantity=quantity, product=fill.product, since=fill.time, cost=quantity * fill.price, best=best)
     grows = signed * quantity > 0
     change = signed * fill.price if grows else -portion(before.cost, -signed, before.quantity)
-    return before.model_copy(update={"quantity": quantity, "product": fill.product, "cost": before.cost + change, "refused": 0})
+    return before.model_copy(
+        update={"quantity": quantity, "product": fill.product, "cost": before.cost + change, "refused": 0}
+    )
 
 
 def adjusted(position: Position, ratio: Ratio) -> Position | None:

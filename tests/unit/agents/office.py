@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from threading import Lock
 from typing import Any
@@ -69,6 +69,8 @@ class FakeBroker:
     """What the account holds beside today's trades."""
     glimpsed: deque[Counter[str]] = field(default_factory=deque)
     """What the account holds for one look alone, beside all else."""
+    looks: int = 0
+    """How often its book was read."""
     asked_for_holdings: int = 0
     late_trades: int = 0
     """How often the book is still read without its trades."""
@@ -151,6 +153,7 @@ class FakeBroker:
 
     def book(self) -> BrokerBook:
         with self._lock:
+            self.looks += 1
             self._check()
             shown = {broker_id: order for broker_id, order in self.orders.items() if broker_id not in self.hidden}
             trades = tuple(trade for trade in self.trades if trade.broker_id in shown)
@@ -190,7 +193,7 @@ class _Trader(IndianAccount):
     broker: FakeBroker
 
     endpoint = "memory"
-    pace = Pace(poll_s=0.01, idle_s=0.05, absent_after_s=0.15, settle_in_s=0.02, reconcile_s=0.1)
+    pace = Pace(poll_s=0.01, look_s=0.0, idle_s=0.05, absent_after_s=0.15, settle_in_s=0.02, reconcile_s=0.1)
 
     def latency(self, order_id: str) -> int:
         return 0
@@ -213,12 +216,14 @@ class _Trader(IndianAccount):
 class Office:
     """A trader at work; use it within `async with`."""
 
-    def __init__(self, broker: FakeBroker | None = None, *, ordered: bool = False) -> None:
+    def __init__(self, broker: FakeBroker | None = None, *, ordered: bool = False, **pace: float) -> None:
         self.broker = broker or FakeBroker()
         self.context = a_context(namespace="zerodha", ordered=ordered)
         self.licensed = True
         self.broken = False
-        self._trader = type("Trader", (_Trader,), {"broker": self.broker})(Calendar.always_open())
+        self._trader = type("Trader", (_Trader,), {"broker": self.broker, "pace": replace(_Trader.pace, **pace)})(
+            Calendar.always_open()
+        )
         self._offset = 0
         self._sequence = 0
         self.couriers: list[Courier] = []
