@@ -104,7 +104,8 @@ class TraderAgent(Agent):
 
     def close(self, part: Part) -> None:
         if part.memory is not None:
-            self._carrier = None
+            if self._carrier is part.memory:
+                self._carrier = None
             part.memory.close()
 
     @property

@@ -246,7 +246,8 @@ class Courier:
     def _send(self, due: Due) -> Answer:
         """Make a call, in the courier's thread."""
         call, client = due.call, self._client
-        if not self._shop.licensed() or (due.kind is not CallKind.CANCEL and self._mode() is Mode.HALTED_HARD):
+        # Dismissed, it may find a worker that has the account again: another courier's.
+        if self._closed or not self._shop.licensed() or (due.kind is not CallKind.CANCEL and self._mode() is Mode.HALTED_HARD):
             return _NOT_SENT
         if due.kind is CallKind.PLACE:
             return client.place(call.request, call.time)

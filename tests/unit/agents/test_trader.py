@@ -11,8 +11,8 @@ from functools import wraps
 
 from agents.trading.courier import ABSENT, resolve_setting
 from panda_streams.codec import decode, encode
-from panda_streams.domain.brokerage import BrokerStatus
-from panda_streams.domain.callbook import CallState
+from panda_streams.domain.brokerage import AnswerKind, BrokerStatus
+from panda_streams.domain.callbook import CallKind, CallState, Due
 from panda_streams.domain.orders import Reason
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.events import Action, ActionKind, Level, OrderReport, StrangerReport
@@ -140,6 +140,21 @@ async def test_a_worker_that_loses_the_account_at_the_last_moment_does_not_send(
         await office.until(lambda: office.state() is CallState.TAKEN, "taken", within_s=10)
 
         assert office.broker.tags.total() == 1
+
+
+@in_a_loop
+async def test_a_courier_that_was_dismissed_does_not_send_though_its_worker_has_the_account_again() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place()
+        await office.until(lambda: office.state() is CallState.TAKEN, "taken")
+        call = office.row.book.calls["one"]
+        dismissed = office.couriers[-1]
+        office.restart()
+
+        answer = dismissed._send(Due(CallKind.PLACE, "one", call))
+
+        assert answer.kind is AnswerKind.THROTTLED
+        assert office.broker.calls == ["place one"]
 
 
 @in_a_loop
