@@ -246,8 +246,7 @@ class Courier:
     def _send(self, due: Due) -> Answer:
         """Make a call, in the courier's thread."""
         call, client = due.call, self._client
-        # Dismissed, it may find a worker that has the account again: another courier's.
-        if self._closed or not self._shop.licensed() or (due.kind is not CallKind.CANCEL and self._mode() is Mode.HALTED_HARD):
+        if not self._may_send(due):
             return _NOT_SENT
         if due.kind is CallKind.PLACE:
             return client.place(call.request, call.time)
@@ -256,6 +255,14 @@ class Courier:
             return client.cancel(call.broker_id, call.time)
         assert call.change is not None
         return client.modify(call.broker_id, call.change, call.time)
+
+    def _may_send(self, due: Due) -> bool:
+        """Look once more, in the moment before a call leaves."""
+        # Dismissed, it may find that its worker has the account again: for another courier.
+        if self._closed or not self._shop.licensed():
+            return False
+        halt = Mode.HALTED if due.kind is CallKind.PLACE and not due.call.closes else Mode.HALTED_HARD
+        return due.kind is CallKind.CANCEL or self._mode().rank < halt.rank
 
     # The broker's book
 

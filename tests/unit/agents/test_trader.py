@@ -158,6 +158,21 @@ async def test_a_courier_that_was_dismissed_does_not_send_though_its_worker_has_
 
 
 @in_a_loop
+async def test_an_entry_that_is_about_to_leave_as_the_arm_is_halted_stays() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place("entry")
+        await office.until(lambda: office.state("entry") is CallState.TAKEN, "taken")
+        entry, courier = office.row.book.calls["entry"], office.couriers[-1]
+
+        set_level(office, "mode", "HALTED")
+        answers = [
+            courier._send(Due(CallKind.PLACE, "again", entry.model_copy(update={"closes": c}))) for c in (False, True)
+        ]
+
+        assert [answer.kind for answer in answers] == [AnswerKind.THROTTLED, AnswerKind.TAKEN]
+
+
+@in_a_loop
 async def test_without_a_login_orders_are_held_and_go_out_after_it() -> None:
     async with Office(FakeBroker(logged_in=False)) as office:
         office.place()
