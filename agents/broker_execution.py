@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from agents.context import Context
-from agents.desks.shard import DeskRow, Seen
+from agents.desks.shard import DeskRow, Seen, Shard
 from agents.execution import Execution
 from agents.reading import FEEDBACK_MS, read_reports
 from panda_streams.brokers.port import ConnectedTrader
@@ -21,7 +21,7 @@ from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Order
 from panda_streams.domain.signals import Intent, OrderType, Validity
 from panda_streams.domain.ticks import Place, TickRef, price_of
-from panda_streams.events import Handover, OrderReport, StrangerReport, Validated
+from panda_streams.events import Adjusted, Handover, OrderReport, StrangerReport, Validated
 from panda_streams.streams.agent import Output, Part
 from panda_streams.streams.inputs import Item
 from tables.execution import ExecutionRow, shard_key
@@ -105,6 +105,28 @@ class BrokerExecution(Execution[BrokerDesk]):
             terms = signal.terms
             changes = row.desk.modify(signal.strategy_id, signal.side, validated.time, terms.price, terms.trigger)
         return self._say(part, signal.instrument, row, changes) if changes or row.desk.changed else []
+
+    # What the books gain and lose without a trade
+
+    def _adjusted(self, part: Part, event: Adjusted) -> list[Output]:
+        before = self._held(part, event.instrument)
+        return super()._adjusted(part, event) + self._counted(part, event.instrument, before, event.time)
+
+    def _settle(self, part: Part, shard: Shard, name: str, place: Place, time: int) -> list[Output]:
+        before = self._held(part, name)
+        return super()._settle(part, shard, name, place, time) + self._counted(part, name, before, time)
+
+    def _held(self, part: Part, name: str) -> int:
+        """What all books hold of an instrument."""
+        return sum(position.quantity for position in self._row(part, name).desk.positions.values())
+
+    def _counted(self, part: Part, name: str, before: int, time: int) -> list[Output]:
+        gained = self._held(part, name) - before
+        if not gained:
+            return []
+        shard = self._shard(part)
+        part.rows.put(shard_key(part.partition), shard)
+        return [self._said.counted(part.partition, shard, name, gained, time)]
 
     # What is said
 

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol, TypeVar
 
 from agents.context import Context
@@ -31,6 +32,7 @@ from agents.trading.news import (
 from panda_streams.brokers.port import ConnectedTrader
 from panda_streams.domain import callbook
 from panda_streams.domain.brokerage import Answer, AnswerKind, BrokerClient, LoggedOut, Unreachable
+from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.callbook import CallBook, CallKind, CallState, Due, Moment
 from panda_streams.domain.risk.modes import Mode
 from tables.trader import TraderRow
@@ -313,13 +315,22 @@ class Courier:
         if not before.whole or await self._ask(self._client.book) != before:
             self._hinted = True
             return
-        found = callbook.differences(self._shop.row().book, holdings)
+        book, now = self._shop.row().book, self._now()
+        apart = frozenset(filter(partial(self._settles, now), {*book.held, *(held.instrument for held in holdings)}))
+        found = callbook.differences(book, holdings, apart)
         if found != self._suspected:
             self._suspected = found
             if found:
                 return
         self._compared_at = time.monotonic()
-        await self._tell(Compared(holdings, self._now()))
+        await self._tell(Compared(holdings, apart, now))
+
+    def _settles(self, now: Moment, name: str) -> bool:
+        """Whether an instrument is a contract that expires today or has: exchange, broker and books settle it each in
+        its time, without a trade."""
+        instrument = self._context.instruments.get(name)
+        expiry = instrument.expiry if instrument is not None else None
+        return expiry is not None and expiry <= trading_date(now.broker)
 
     # The simulated broker's clock
 

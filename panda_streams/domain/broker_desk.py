@@ -314,8 +314,8 @@ class BrokerDesk(Desk):
         return [change._replace(time=cause.time) for change in self.apply(order, fill)]
 
     def hand_over(self, strategy_id: str | None, action: str, cause: TickRef) -> list[Change]:
-        """Give a strategy what is nobody's, at what it cost; or close it at the market, for None. What is being closed is
-        left to that."""
+        """Give a strategy what is nobody's, at what it cost; or close it at the market, for None. What is being closed
+        is left to that."""
         held = self.positions.get(UNATTRIBUTED)
         if held is None or self._is_closing(UNATTRIBUTED, Role.FLATTEN):
             return []

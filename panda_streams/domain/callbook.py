@@ -6,7 +6,7 @@ what became of it: an answer, its book, or the lack of it there. Nothing is ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
@@ -43,6 +43,7 @@ __all__ = [
     "asked_cancel",
     "asked_change",
     "asked_place",
+    "counted",
     "differences",
     "due",
     "put_off",
@@ -420,21 +421,27 @@ def read_book(
     return Heard(book, tuple(words), tuple(ended), tuple(strangers), tuple(quarantined), tuple(overdue))
 
 
-def differences(book: CallBook, holdings: Iterable[BrokerHolding]) -> dict[str, int]:
-    """What the account holds beyond the arm's books, by instrument; negative where it holds less."""
+def counted(book: CallBook, instrument: str, quantity: int) -> CallBook:
+    """Take note that the arm's books hold more, or less, without a trade."""
+    return _counted(book, instrument, quantity)
+
+
+def differences(book: CallBook, holdings: Iterable[BrokerHolding], apart: Collection[str] = ()) -> dict[str, int]:
+    """What the account holds beyond the arm's books, by instrument; negative where it holds less. What is `apart` is
+    not compared."""
     beyond = {instrument: -quantity for instrument, quantity in book.held.items()}
     for holding in holdings:
         beyond[holding.instrument] = beyond.get(holding.instrument, 0) + holding.quantity
-    return {instrument: quantity for instrument, quantity in sorted(beyond.items()) if quantity}
+    return {name: quantity for name, quantity in sorted(beyond.items()) if quantity and name not in apart}
 
 
-def reconciled(book: CallBook, holdings: Sequence[BrokerHolding], now: Moment) -> Heard:
+def reconciled(book: CallBook, holdings: Sequence[BrokerHolding], now: Moment, *, apart: Collection[str] = ()) -> Heard:
     """Compare what the account holds with what the arm's books hold in all; the difference is nobody's."""
     total: dict[str, list[BrokerHolding]] = {}
     for holding in holdings:
         total.setdefault(holding.instrument, []).append(holding)
     strangers = []
-    for instrument, quantity in differences(book, holdings).items():
+    for instrument, quantity in differences(book, holdings, apart).items():
         found = total.get(instrument, [])
         price = next((holding.price for holding in found if holding.price > 0), Decimal(0))
         strangers.append(

@@ -37,7 +37,7 @@ from panda_streams.domain.callbook import CallState
 from panda_streams.domain.orders import Product
 from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.signals import OrderType, Side, Validity, identify
-from panda_streams.events import Command, CommandKind, OrderReport, StageBeat, StrangerReport
+from panda_streams.events import Command, CommandKind, Counted, OrderReport, StageBeat, StrangerReport
 from panda_streams.identity import World
 from panda_streams.streams.agent import Part
 from tables.trader import TraderRow
@@ -273,6 +273,20 @@ class Office:
 
     def modify(self, order_id: str = "one", **change: Any) -> None:
         self._say(CommandKind.MODIFY, order_id, change=Modification(**change), time=self._now())
+
+    def counts(self, quantity: int) -> None:
+        """The books hold more without a trade."""
+        self._sequence += 1
+        counted = Counted(
+            world="sim",
+            namespace="zerodha",
+            instrument=INFY,
+            quantity=quantity,
+            time=self._now(),
+            producer="execution/0",
+            sequence=self._sequence,
+        )
+        self._deliver(encode(counted))
 
     def _now(self) -> int:
         return T0 if self.context.ordered else time.time_ns() // 1_000_000

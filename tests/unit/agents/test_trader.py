@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from functools import wraps
 
-from agents.trading.courier import ABSENT, resolve_setting
+from agents.trading.courier import ABSENT, RECONCILE, resolve_setting
 from panda_streams.codec import decode, encode
 from panda_streams.domain.brokerage import AnswerKind, BrokerStatus
 from panda_streams.domain.callbook import CallKind, CallState, Due
@@ -18,7 +18,7 @@ from panda_streams.domain.risk.modes import Mode
 from panda_streams.events import Action, ActionKind, Level, OrderReport, StrangerReport
 from panda_streams.topics import level_key
 from tests.unit.agents.office import FakeBroker, Office
-from tests.unit.builders import INFY, T0
+from tests.unit.builders import FUTURE, INFY, T0
 
 
 def in_a_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
@@ -29,8 +29,8 @@ def in_a_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
     return run
 
 
-def set_level(office: Office, setting: str, value: str) -> None:
-    level = Level(world="sim", scope="zerodha", setting=setting, value=value, who="asha", at=1, reason="a test")
+def set_level(office: Office, setting: str, value: str, at: int = 1) -> None:
+    level = Level(world="sim", scope="zerodha", setting=setting, value=value, who="asha", at=at, reason="a test")
     office.context.levels.apply("zerodha.control", level_key("zerodha", setting), encode(level))
 
 
@@ -261,6 +261,29 @@ async def test_what_the_account_seems_to_hold_for_a_moment_is_in_no_book() -> No
         await office.until(lambda: office.row.reconciled is not None, "compared")
 
         assert office.broker.asked_for_holdings > 1
+        assert office.reports() == []
+
+
+@in_a_loop
+async def test_what_the_books_have_gained_without_a_trade_is_no_difference() -> None:
+    async with Office(FakeBroker(extra={INFY: 25}), reconcile_s=60) as office:
+        await office.until(lambda: len(office.reports()) == 1, "found")
+        office.broker.extra[INFY] = 50
+
+        office.counts(25)
+        set_level(office, RECONCILE, "now", at=time.time_ns() // 1_000_000)
+        asked = office.broker.asked_for_holdings
+        await office.until(lambda: office.broker.asked_for_holdings > asked, "looked")
+        await office.until(lambda: office.row.book.held == {INFY: 50}, "compared")
+
+        assert len(office.reports()) == 1
+
+
+@in_a_loop
+async def test_a_contract_that_has_expired_is_not_compared() -> None:
+    async with Office(FakeBroker(extra={FUTURE.id: 50})) as office:
+        await office.until(lambda: office.row.reconciled is not None, "compared")
+
         assert office.reports() == []
 
 
