@@ -180,7 +180,12 @@ class KiteWorld:
         )
         self._kitesim = Victim("kitesim", ["panda", "kitesim"], env, directory / "kitesim.log", None)
         self.arm = self._worker("arm", {**env, "BROKER_NAMESPACE": ARM}, Role.ARM)
-        self._victims = [self._kitesim, self._feed, self.arm, Victim("brain", worker, env, directory / "brain.log", None)]
+        self._victims = [
+            self._kitesim,
+            self._feed,
+            self.arm,
+            Victim("brain", worker, env, directory / "brain.log", None),
+        ]
 
     def second_arm(self) -> Victim:
         """Start another worker of the arm."""
