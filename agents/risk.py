@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from agents.account.limits import LimitsNow
-from agents.account.operators import act, finish_flattening
+from agents.account.operators import act, finish_flattening, give_up_flattening
 from agents.account.said import Said
 from agents.account.steps import step_day_end, step_moment, step_prices, step_signal, step_silence, step_update
 from agents.context import Context
@@ -81,7 +81,7 @@ class RiskAgent(Agent):
         match event:
             case OrderUpdate():
                 row = step_update(row, event, self._trader, self._context.instruments.get(event.instrument))
-                row = finish_flattening(row, said)
+                row = finish_flattening(give_up_flattening(row, event, said), said)
             case Prices():
                 row = step_prices(row, event)
             case Silence():
