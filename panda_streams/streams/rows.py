@@ -104,6 +104,8 @@ def changelogs(tables: Iterable[LogTable]) -> dict[str, TopicSpec]:
     """
     config = {"min.cleanable.dirty.ratio": "0.5", **_CONFIG}
     return {
-        table.changelog: TopicSpec(table.changelog, TopicKey.ORIGIN, "rows", "its worker", compacted=True, config=config)
+        table.changelog: TopicSpec(
+            table.changelog, TopicKey.ORIGIN, "rows", "its worker", compacted=True, config=config
+        )
         for table in tables
     }

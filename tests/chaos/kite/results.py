@@ -120,7 +120,9 @@ class KiteResults:
     def summary(self) -> str:
         """The figures of the whole, and the first findings."""
         counted = count(self.findings)
-        others = ", ".join(f"{number} {kind}" for kind, number in counted.items() if kind not in (Kind.DOUBLED, Kind.LOST))
+        others = ", ".join(
+            f"{number} {kind}" for kind, number in counted.items() if kind not in (Kind.DOUBLED, Kind.LOST)
+        )
         faults = ", ".join(f"{kind} {number}" for kind, number in sorted(self.fired.items()))
         lines = [
             f"{self.orders} orders, {self.share:.1%} of them with an ambiguous answer; {self.died.total()} kills and "

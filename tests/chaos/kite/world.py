@@ -23,7 +23,14 @@ from panda_streams.worlds import prepare
 from tests.chaos.compare import Entry, Finding, Kind, check_account, check_books, check_log
 from tests.chaos.kills import Kill, Moment
 from tests.chaos.kite.faults import AMBIGUOUS, SETTINGS, scenario
-from tests.chaos.kite.ledger import BrokerLedger, asked_orders, check_ledger, check_positions, once_unknown
+from tests.chaos.kite.ledger import (
+    BrokerLedger,
+    asked_orders,
+    check_closing,
+    check_ledger,
+    check_positions,
+    once_unknown,
+)
 from tests.chaos.kite.market import SHARES
 from tests.chaos.mirrored import read_books
 from tests.chaos.progress import behind, delete_topics
@@ -180,7 +187,12 @@ class KiteWorld:
         )
         self._kitesim = Victim("kitesim", ["panda", "kitesim"], env, directory / "kitesim.log", None)
         self.arm = self._worker("arm", {**env, "BROKER_NAMESPACE": ARM}, Role.ARM)
-        self._victims = [self._kitesim, self._feed, self.arm, Victim("brain", worker, env, directory / "brain.log", None)]
+        self._victims = [
+            self._kitesim,
+            self._feed,
+            self.arm,
+            Victim("brain", worker, env, directory / "brain.log", None),
+        ]
 
     def second_arm(self) -> Victim:
         """Start another worker of the arm."""
@@ -332,8 +344,11 @@ class KiteWorld:
         self._note_faults()
         asked, ledger = asked_orders(commands), self._ledger()
         states = {entry.event["order_id"]: entry.event["state"] for entry in log if "state" in entry.event}
-        found += check_log([*log, *commands, *self._entries(("broker.reports",))])
-        found += [*check_ledger(log, asked, ledger), *self._check_books(log, ledger), *self._aside()]
+        whole = [*log, *commands, *self._entries(("broker.reports",))]
+        found += [*check_log(whole), *check_ledger(log, asked, ledger), *check_closing(log)]
+        found += [*self._check_books(log, ledger), *self._aside()]
+        if found:
+            self._keep(whole, ledger)
         return Outcome(
             orders=len(asked),
             unsure=len(once_unknown(log)),
@@ -345,6 +360,12 @@ class KiteWorld:
             findings=(*found, *(finding for victim in self._victims for finding in victim.findings)),
             seconds=time.monotonic() - begun,
         )
+
+    def _keep(self, log: Iterable[Entry], ledger: BrokerLedger) -> None:
+        """Leave the evidence beside the logs of the processes."""
+        lines = (json.dumps({"place": entry.place, "topic": entry.topic, **entry.event}) + "\n" for entry in log)
+        (self._directory / "log.jsonl").write_text("".join(lines))
+        (self._directory / "ledger.json").write_text(json.dumps({"orders": ledger.orders, "trades": ledger.trades}))
 
     def _entries(self, topics: Sequence[str]) -> Iterator[Entry]:
         for topic in topics:
@@ -359,7 +380,7 @@ class KiteWorld:
         while True:
             books, account = read_books(self._redis, ARM)
             wrong = [
-                *check_books(log, books),
+                *check_books(log, books, capped=False),
                 *check_account(log, account, books),
                 *check_positions(books, ledger),
             ]
