@@ -42,8 +42,8 @@ from panda_streams.mirror import Mirror
 from panda_streams.reporting import Reporter
 from panda_streams.servers import Servers, find_servers, identify_process
 from panda_streams.settings import Settings, load_settings
-from panda_streams.streams.agent import Agent, Stray
 from panda_streams.streams.admin import create_topics
+from panda_streams.streams.agent import Agent, Stray
 from panda_streams.streams.app import BROKER_REBALANCE_S, BROKER_SESSION_S, PandaApp, make_app
 from panda_streams.streams.client import client_options
 from panda_streams.streams.faust_fixes import check_versions, mend_recovery

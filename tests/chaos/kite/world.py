@@ -44,6 +44,7 @@ __all__ = ["ARM", "KiteWorld", "Outcome", "Scene"]
 _ROOT = Path(__file__).parents[3]
 _NAME = "replay:kite-chaos"
 ARM = "zerodha"
+_WORKER = ["faust", "-A", "tests.chaos.app", "worker"]
 _LOG = ("signals.raw", "signals.validated", "signals.rejected", "orders.updates", "orders.filled", "audit")
 _INPUTS = {
     "brain": ("market.ticks",),
@@ -177,7 +178,6 @@ class KiteWorld:
         self._servers = find_servers(self._settings)
         self._directory = directory
         self._env = env
-        worker = ["faust", "-A", "tests.chaos.app", "worker"]
         self._feed = Victim(
             "feed",
             ["panda", "feed", "replay", str(scene.recording), "--speed", scene.speed],
@@ -191,7 +191,7 @@ class KiteWorld:
             self._kitesim,
             self._feed,
             self.arm,
-            Victim("brain", worker, env, directory / "brain.log", None),
+            Victim("brain", _WORKER, env, directory / "brain.log", None),
         ]
 
     def second_arm(self) -> Victim:
@@ -204,7 +204,7 @@ class KiteWorld:
     def _worker(self, process: str, env: Mapping[str, str], role: Role, name: str = "") -> Victim:
         files = identify_process(given_settings(env), self._servers, role).data_dir
         log = self._directory / f"{name or process}.log"
-        return Victim(process, ["faust", "-A", "tests.chaos.app", "worker"], env, log, files)
+        return Victim(process, _WORKER, env, log, files)
 
     def prepare(self) -> None:
         """Make the topics, and start all but the feed."""
