@@ -268,10 +268,13 @@ class KiteWorld:
     def kill_kitesim(self) -> None:
         self._kitesim.plan([Kill("kitesim", Moment(0))])
 
-    def arm_fault(self, kind: str, *, count: int, seconds: float) -> None:
-        """Have the next calls meet a fault, in place of what the scenario says of its kind."""
+    def arm_fault(self, kind: str, *, count: int, seconds: float) -> bool:
+        """Have the next calls meet a fault, in place of what the scenario says of its kind; False if kitesim is away."""
         fault = {"kind": kind, "count": count, "seconds": seconds, "calls": ["place"]}
-        requests.post(f"{self._broker}/sim/faults", json=fault, timeout=5).raise_for_status()
+        try:
+            return requests.post(f"{self._broker}/sim/faults", json=fault, timeout=5).ok
+        except requests.ConnectionError:
+            return False
 
     def fired(self) -> Counter[str]:
         """The faults so far, by kind."""
