@@ -48,6 +48,8 @@ _IDLE_S = 0.2
 """Between two looks at what there is to do, if nothing wakes the courier."""
 _TROUBLE_S = 1.0
 """Between two tries while the broker does not answer, or wants a login."""
+_READS_APART_S = 0.3
+"""Of two looks into the book that updates ask for: each is two of the ten questions a second that Kite answers."""
 _NOT_SENT = Answer(kind=AnswerKind.THROTTLED, text="not sent: the account is not this worker's any more, or is halted")
 
 
@@ -264,7 +266,7 @@ class Courier:
         if self.trouble:
             return since >= _TROUBLE_S
         if self._hinted and book.live:
-            return True
+            return self._context.ordered or since >= min(pace.poll_s, _READS_APART_S)
         if book.live and not self._context.ordered:
             return since >= pace.poll_s
         if book.unknown or book.unseen:
