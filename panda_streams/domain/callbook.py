@@ -91,6 +91,8 @@ class Call(Value):
     broker_id: str | None = None
     sent_at: int = 0
     """Wall time at which it last became SENDING, milliseconds since the epoch."""
+    sent_on: int = 0
+    """The same on the broker's clock: the book of that day has it, if it arrived."""
     change: Modification | None = None
     """What it is to become and, as far as is known, is not yet."""
     cancel: bool = False
@@ -272,7 +274,7 @@ def starting(book: CallBook, due: Due, now: Moment) -> Heard:
     rates = book.rates.counted(now.broker, placing=due.kind is CallKind.PLACE)
     book = book.model_copy(update={"rates": rates})
     if due.kind is CallKind.PLACE:
-        call = call.model_copy(update={"state": CallState.SENDING, "sent_at": now.wall})
+        call = call.model_copy(update={"state": CallState.SENDING, "sent_at": now.wall, "sent_on": now.broker})
         word = Word(known=Known.SENDING, time=now.broker)
         return Heard(_with(book, name, call), (_told(name, call, word),))
     modified = call.modified + (due.kind is CallKind.MODIFY)
@@ -339,7 +341,8 @@ def read_book(
     """Take in the broker's book, which was asked for at wall time `asked_at`.
 
     An unknown order that a book does not have is absent once that was asked for `absent_after_ms` after it was sent,
-    on the same day. `own` tells our labels, `remembered` what is known of an order by the broker's id.
+    on the same day: `now` on the broker's clock is of the book's day. `own` tells our labels, `remembered` what is
+    known of an order by the broker's id.
     """
     trades: dict[str, list[BrokerTrade]] = {}
     for trade in found.trades:
@@ -397,7 +400,7 @@ def read_book(
     for name, call in list(book.calls.items()):
         if name in seen or call.state not in (CallState.UNKNOWN, CallState.TAKEN):
             continue
-        if trading_date(call.time) != trading_date(now.broker):
+        if trading_date(call.sent_on or call.time) < trading_date(now.broker):
             if call.state is CallState.UNKNOWN:
                 overdue.append(name)
                 continue

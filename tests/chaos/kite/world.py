@@ -269,7 +269,7 @@ class KiteWorld:
         self._kitesim.plan([Kill("kitesim", Moment(0))])
 
     def arm_fault(self, kind: str, *, count: int, seconds: float) -> bool:
-        """Have the next calls meet a fault, in place of what the scenario says of its kind; False if kitesim is away."""
+        """Have the next orders meet a fault, in place of what the scenario says of its kind; False without kitesim."""
         fault = {"kind": kind, "count": count, "seconds": seconds, "calls": ["place"]}
         try:
             return requests.post(f"{self._broker}/sim/faults", json=fault, timeout=5).ok

@@ -367,3 +367,20 @@ async def test_a_storm_of_updates_does_not_make_a_storm_of_questions() -> None:
             await asyncio.sleep(0.005)
 
         assert 1 <= broker.reads - before <= 3
+
+
+@in_a_loop
+async def test_on_the_replay_clock_no_order_of_the_next_day_leaves_while_one_is_unknown() -> None:
+    async with Office(FakeBroker(fates=deque(["lost"])), ordered=True) as office:
+        office.broker.hidden.add("1")
+        office.place(time_ms=T0 + 500)
+        await office.until(lambda: office.state() is CallState.UNKNOWN, "unknown")
+
+        office.place("two", closes=True, time_ms=T0 + 86_400_000)
+        await asyncio.sleep(0.05)
+        assert office.broker.calls == ["place one"]
+        office.broker.hidden.clear()
+        await office.until(lambda: office.state("two") is CallState.TAKEN, "sent")
+
+        assert office.known()[-1] == "BOOK"
+        assert "ABSENT" not in office.known()
