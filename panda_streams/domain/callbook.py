@@ -352,7 +352,8 @@ def read_book(
     """Take in the broker's book, which was asked for at wall time `asked_at`.
 
     An unknown order that a book does not have is absent once that was asked for `absent_after_ms` after it was sent,
-    on the same day. `own` tells our labels, `remembered` what is known of an order by the broker's id.
+    on the same day: `now` on the broker's clock is of the book's day. `own` tells our labels, `remembered` what is
+    known of an order by the broker's id.
     """
     trades: dict[str, list[BrokerTrade]] = {}
     for trade in found.trades:
@@ -409,7 +410,7 @@ def read_book(
     for name, call in list(book.calls.items()):
         if name in seen or call.state not in (CallState.UNKNOWN, CallState.TAKEN):
             continue
-        if call.day != _day(now):
+        if call.day < _day(now):
             if call.state is CallState.UNKNOWN:
                 overdue.append(name)
                 continue

@@ -46,6 +46,9 @@ _UNPROTECTED = (
     "not sent: an order at the market needs a market protection since 1 April 2026; set market_protection in the "
     "strategy's account"
 )
+_LEAVES_WITHIN_S = 3.0
+"""How long after it was allowed a call may leave. A worker that is suspended in between has lost its account when it
+wakes up: less than the rest of its group's session that its lease leaves, 4 s."""
 _SIMULATOR_WAITS_S = 10.0
 """Longer than the simulator waits for its ticks."""
 
@@ -71,7 +74,8 @@ class KiteClient:
         self._settings = settings
         self._sessions = sessions
         self._simulated = self._at.profile is KiteProfile.SIMULATOR
-        self._kite = open_kite(self._at, settings.kite_api_key, settings.kite_timeout_s)
+        self._leave_by: float | None = None
+        self._kite = open_kite(self._at, settings.kite_api_key, settings.kite_timeout_s, self._may_leave)
         self._response: requests.Response | None = None
         self._kite.reqsession.hooks["response"].append(self._note)
 
@@ -153,6 +157,16 @@ class KiteClient:
 
     def _change(self, call: Callable[[], object], at: int, *, placing: bool = False, expected: str = "") -> Answer:
         """Make a call once and say what is known of it; never raises for what Kite or the network does."""
+        self._leave_by = _boot_time() + _LEAVES_WITHIN_S
+        try:
+            return self._call(call, at, placing=placing, expected=expected)
+        finally:
+            self._leave_by = None
+
+    def _may_leave(self) -> bool:
+        return self._leave_by is None or _boot_time() <= self._leave_by
+
+    def _call(self, call: Callable[[], object], at: int, *, placing: bool, expected: str) -> Answer:
         try:
             session = self._enter()
         except LoggedOut as error:
@@ -207,6 +221,11 @@ class KiteClient:
         if session is not None:
             secrets.append(session.access_token.get_secret_value())
         return scrubbed(text, secrets)
+
+
+def _boot_time() -> float:
+    """Seconds since the machine was started, suspended time included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _amount(value: Decimal | None) -> str | None:

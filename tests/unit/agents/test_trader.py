@@ -7,11 +7,12 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import wraps
 
 from agents.trading.courier import ABSENT, RECONCILE, resolve_setting
 from panda_streams.codec import decode, encode
-from panda_streams.domain.brokerage import AnswerKind, BrokerStatus
+from panda_streams.domain.brokerage import AnswerKind, BrokerBook, BrokerStatus
 from panda_streams.domain.callbook import CallKind, CallState, Due
 from panda_streams.domain.orders import Reason
 from panda_streams.domain.risk.modes import Mode
@@ -432,3 +433,42 @@ async def test_a_courier_that_is_woken_while_it_is_dismissed_ends_and_its_worker
             await asyncio.sleep(0.25)  # longer than it waits
 
             assert not office.broken
+
+
+@in_a_loop
+async def test_a_storm_of_updates_does_not_make_a_storm_of_questions() -> None:
+    class Counting(FakeBroker):
+        reads = 0
+
+        def book(self) -> BrokerBook:
+            self.reads += 1
+            return super().book()
+
+    broker = Counting()
+    async with Office(broker) as office:
+        type(office._trader).pace = replace(office._trader.pace, poll_s=5.0, look_s=0.3, reconcile_s=60.0)
+        office.place()
+        await office.until(lambda: office.known()[-1:] == ["BOOK"], "seen")
+        before, until = broker.reads, time.monotonic() + 0.7
+        while time.monotonic() < until:
+            office.couriers[-1]._hint()
+            await asyncio.sleep(0.005)
+
+        assert 1 <= broker.reads - before <= 3
+
+
+@in_a_loop
+async def test_on_the_replay_clock_no_order_of_the_next_day_leaves_while_one_is_unknown() -> None:
+    async with Office(FakeBroker(fates=deque(["lost"])), ordered=True) as office:
+        office.broker.hidden.add("1")
+        office.place(time_ms=T0 + 500)
+        await office.until(lambda: office.state() is CallState.UNKNOWN, "unknown")
+
+        office.place("two", closes=True, time_ms=T0 + 86_400_000)
+        await asyncio.sleep(0.05)
+        assert office.broker.calls == ["place one"]
+        office.broker.hidden.clear()
+        await office.until(lambda: office.state("two") is CallState.TAKEN, "sent")
+
+        assert office.known()[-1] == "BOOK"
+        assert "ABSENT" not in office.known()
