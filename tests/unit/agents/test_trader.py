@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import wraps
+
+import orjson
 
 from agents.trading.courier import ABSENT, RECONCILE, resolve_setting
 from panda_streams.codec import decode, encode
@@ -323,6 +326,35 @@ async def test_an_operators_word_ends_an_order_that_nobody_can_ask_about() -> No
         set_level(office, resolve_setting("one"), ABSENT)
 
         await office.until(lambda: office.state() is None, "resolved")
+
+
+@in_a_loop
+async def test_an_order_of_an_earlier_day_that_an_operator_has_resolved_is_overdue_no_more() -> None:
+    async with Office(FakeBroker(fates=deque(["lost before"]))) as office:
+        office.place()
+        await office.until(lambda: office.state() is CallState.UNKNOWN, "unknown")
+        office.bench.rows[b"zerodha"] = re.sub(rb'"day":"[^"]+"', b'"day":"2021-06-08"', office.bench.rows[b"zerodha"])
+        office.restart()
+        await office.until(lambda: office.row.overdue == ("one",), "overdue")
+
+        set_level(office, resolve_setting("one"), ABSENT)
+        await office.until(lambda: office.state() is None, "resolved")
+
+        assert office.row.overdue == ()
+        assert office.known()[-1] == "ABSENT"
+
+
+@in_a_loop
+async def test_the_line_to_the_broker_is_mirrored_again_with_the_row() -> None:
+    async with Office(FakeBroker(logged_in=False)) as office:
+        agent = office.bench.task.agent
+        await office.until(lambda: agent.standing.wants_login, "it says so")
+        office.context.mirror.values.clear()  # an emptied Redis
+
+        list(agent.mirror(office.bench.rows.items()))
+
+        link = orjson.loads(office.context.mirror.values["zerodha:link"])
+        assert (link["endpoint"], link["trouble"]) == ("memory", agent.standing.trouble)
 
 
 @in_a_loop
