@@ -419,7 +419,7 @@ class BrokerDesk(Desk):
         session = self._exchange.session(self._instrument, at)
         if order.expires_at != at:
             return []
-        if order.sent and session is not None and at >= session.closes:
+        if order.sent and order.state is not OrderState.INTENT and session is not None and at >= session.closes:
             return []  # the exchange ends it, and the broker's book will say so
         return self._withdraw(order, OrderEvent.EXPIRE, at, self._why_expired(order, at))
 

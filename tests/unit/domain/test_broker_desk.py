@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from panda_streams.domain.brokerage import BrokerStatus, Known
-from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Reason, Role
+from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Product, Reason, Role
 from panda_streams.domain.signals import OrderType, Side
 from tests.unit.builders import T0
 from tests.unit.domain.broker_floor import BrokerFloor
@@ -480,6 +480,31 @@ def test_a_stop_for_which_the_days_limit_leaves_no_room_is_not_decided_anew_at_e
     floor.asks()
     floor.tick(10_000, 100)
     floor.tick(10_000, 200)
+
+    assert floor.asks() == []
+
+
+def test_an_exit_that_the_trader_could_not_send_all_day_is_taken_back_at_its_end() -> None:
+    floor = BrokerFloor()
+    floor.holds(10, product=Product.CNC)
+    floor.place(an_order(Side.SELL, 10, name="exit", limit="101", role=Role.EXIT, product=Product.CNC))
+    floor.asks()
+
+    floor.beat(CLOSE)
+    asked = floor.asks()
+    floor.hear("exit", Known.DROPPED, CLOSE)
+
+    assert asked == [("cancel", "EXIT")]
+    assert floor.said[-1].reason is Reason.DAY_ENDED
+
+
+def test_an_order_that_is_at_the_exchange_is_ended_by_it_at_the_days_end() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", limit="90", product=Product.CNC))
+    floor.sends("entry")
+    floor.asks()
+
+    floor.beat(CLOSE)
 
     assert floor.asks() == []
 
