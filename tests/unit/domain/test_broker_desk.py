@@ -425,6 +425,52 @@ def test_what_is_nobodys_has_a_book_of_its_own_which_a_flatten_leaves_alone() ->
     assert floor.asks() == []
 
 
+def test_a_position_that_was_closed_by_hand_is_not_closed_again() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.asks()
+
+    floor.finds(-10, product="MIS")
+    assert floor.asks() == [("cancel", "STOP")]
+    floor.cancels(stop)
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+    floor.tick(9_000, 2)
+    floor.beat(SQUARE_OFF)
+    assert floor.asks() == []
+
+    floor.gives("Momentum")
+    assert floor.desk.positions == {}
+    assert floor.desk.orders == {}
+
+
+def test_of_a_position_that_was_closed_in_part_by_hand_an_exit_closes_the_rest() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    floor.finds(-6, product="MIS")
+    floor.asks()
+
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+
+    assert [ask.order.quantity for ask in floor.asked] == [4]
+
+
+def test_what_was_sold_by_hand_may_be_any_strategys_and_all_exits_together_close_the_rest() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    floor.place(an_order(name="other", strategy_id="Other"))
+    floor.sends("other")
+    floor.trades_of("other", 10)
+    floor.finds(-10, product="MIS")
+    floor.asks()
+
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+    floor.place(an_order(Side.SELL, 10, name="other exit", role=Role.EXIT, strategy_id="Other"))
+
+    assert [ask.order.order_id for ask in floor.asked] == ["exit"]
+
+
 def test_what_is_nobodys_is_not_squared_off_with_what_strategies_hold() -> None:
     floor = BrokerFloor()
     floor.holds(10)
