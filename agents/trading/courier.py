@@ -323,10 +323,10 @@ class Courier:
         before = await self._ask(self._client.book)
         await self._tell(Read(before, asked_at, self._page()))
         holdings = await self._ask(self._client.holdings)
-        if not before.whole or await self._ask(self._client.book) != before:
+        book, now = self._shop.row().book, self._now()
+        if not before.whole or not book.in_step(before) or await self._ask(self._client.book) != before:
             self._hinted = True
             return
-        book, now = self._shop.row().book, self._now()
         apart = frozenset(filter(partial(self._settles, now), {*book.held, *(held.instrument for held in holdings)}))
         found = callbook.differences(book, holdings, apart)
         if found != self._suspected:

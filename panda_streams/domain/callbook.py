@@ -131,6 +131,12 @@ class CallBook(Value):
         """Those that the broker has taken, and that its book has not shown so far."""
         return tuple(n for n, call in self.calls.items() if call.state is CallState.TAKEN and call.told is None)
 
+    def in_step(self, found: BrokerBook) -> bool:
+        """Whether the broker's book has all that was sent, and the desks were told of all that it says was filled."""
+        filled = {order.broker_id: order.filled for order in found.orders}
+        sent = [call for call in self.calls.values() if call.state is not CallState.QUEUED]
+        return all(call.told is not None and filled.get(call.broker_id or "") == call.told[1] for call in sent)
+
     @property
     def live(self) -> bool:
         """Whether anything may be at the broker."""

@@ -504,3 +504,18 @@ async def test_on_the_replay_clock_no_order_of_the_next_day_leaves_while_one_is_
 
         assert office.known()[-1] == "BOOK"
         assert "ABSENT" not in office.known()
+
+
+@in_a_loop
+async def test_an_order_that_the_book_leaves_out_for_a_while_is_nobody_elses() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place()
+        await office.until(lambda: office.known()[-1:] == ["BOOK"], "seen")
+
+        office.broker.hidden.add("1")
+        office.broker._fill("1")
+        await asyncio.sleep(1.0)  # time enough for two comparisons with what the account holds
+        office.broker.hidden.clear()
+        await office.until(lambda: office.state() is None, "filled")
+
+        assert not [report for report in office.reports() if isinstance(report, StrangerReport)]

@@ -258,6 +258,18 @@ def test_an_order_that_was_taken_is_unseen_until_the_book_shows_it() -> None:
     assert hidden.words == ()
 
 
+def test_the_books_are_in_step_once_the_desks_know_of_each_order_what_the_broker_has() -> None:
+    partly = an_order(filled=4)
+    found = BrokerBook(orders=(partly,), trades=(a_trade(4),))
+    book = read(a_book(taken()), found.orders, found.trades).book
+
+    assert book.in_step(found)
+    assert not a_book(taken()).in_step(found)
+    assert not book.in_step(BrokerBook(orders=(an_order(filled=6),), trades=(a_trade(4),)))
+    assert not book.in_step(BrokerBook(orders=(), trades=()))
+    assert a_book(a_call()).in_step(found)
+
+
 def test_an_unknown_order_is_found_by_its_label() -> None:
     book = a_book(a_call(state=CallState.UNKNOWN))
 
