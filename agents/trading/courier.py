@@ -30,7 +30,7 @@ from agents.trading.news import (
 )
 from panda_streams.brokers.port import ConnectedTrader
 from panda_streams.domain import callbook
-from panda_streams.domain.brokerage import Answer, AnswerKind, BrokerClient, LoggedOut, Unreachable
+from panda_streams.domain.brokerage import Answer, AnswerKind, BrokerBook, BrokerClient, LoggedOut, Unreachable
 from panda_streams.domain.callbook import CallKind, CallState, Due, Moment
 from panda_streams.domain.risk.modes import Mode
 from tables.trader import TraderRow
@@ -271,9 +271,12 @@ class Courier:
     async def _read(self) -> None:
         asked_at = time.time_ns() // 1_000_000
         self._hinted = False
-        found = await self._ask(self._client.book)
+        found = await self._ask(self._book(self._shop.row().book.overnight))
         self._read_at = time.monotonic()
         await self._tell(Read(found, asked_at, self._now()))
+
+    def _book(self, overnight: bool) -> Callable[[], BrokerBook]:
+        return lambda: self._client.book(overnight=overnight)
 
     def _compare_is_due(self) -> bool:
         pace, book = self._trader.pace, self._shop.row().book
@@ -287,11 +290,12 @@ class Courier:
 
     async def _compare(self) -> None:
         """Compare all that the account holds with the books, if its book stands still meanwhile."""
-        before = await self._ask(self._client.book)
+        book = self._book(self._shop.row().book.overnight)
+        before = await self._ask(book)
         asked_at = time.time_ns() // 1_000_000
         await self._tell(Read(before, asked_at, self._now()))
         holdings = await self._ask(self._client.holdings)
-        if await self._ask(self._client.book) != before:
+        if await self._ask(book) != before:
             self._hinted = True
             return
         self._compared_at = time.monotonic()

@@ -148,9 +148,10 @@ class BrokerDesk(Desk):
             case Known.UNKNOWN if state is OrderState.SENDING:
                 return [self._step(order, OrderEvent.LOSE, time)]
             case Known.DROPPED:
-                return [self._end(order, OrderEvent.CANCEL, time, word.reason or Reason.BROKER_LIMIT)]
+                reason = word.reason or order.withdrawn or Reason.BROKER_LIMIT
+                return [self._end(order, OrderEvent.CANCEL, time, reason)]
             case Known.REFUSED:
-                return self._refused(order, word, time)
+                return self._refused(order, word, cause)
             case Known.ABSENT:
                 return self._absent(order, time)
             case Known.BOOK if word.order is not None:
@@ -178,7 +179,7 @@ class BrokerDesk(Desk):
         if status is BrokerStatus.OPEN and left.state is OrderState.TRIGGER_PENDING:
             changes.append(self._step(left, OrderEvent.TRIGGER, cause.time, Reason.TRIGGERED))
         elif status is BrokerStatus.REJECTED and counted:
-            changes += self._refused(left, word, cause.time)
+            changes += self._refused(left, word, cause)
         elif status.terminal and counted:
             changes.append(self._end(left, OrderEvent.CANCEL, cause.time, left.withdrawn or Reason.BROKER_CANCELLED))
         return changes
@@ -210,12 +211,40 @@ class BrokerDesk(Desk):
         )
         return [change._replace(time=cause.time) for change in self.apply(order, fill)]
 
-    def _refused(self, order: Order, word: Word, time: int) -> list[Change]:
-        held = self.positions.get(order.strategy_id)
+    def _refused(self, order: Order, word: Word, cause: TickRef) -> list[Change]:
+        time, held = cause.time, self.positions.get(order.strategy_id)
         if order.reduces and order.signal_id is None and held is not None:
-            self.positions[order.strategy_id] = held.model_copy(update={"calm_until": time + _CALM_MS})
+            plain_on = trading_date(time).isoformat() if order.overnight else held.plain_on
+            update = {"calm_until": time + _CALM_MS, "plain_on": plain_on}
+            self.positions[order.strategy_id] = held.model_copy(update=update)
         ended = self._end(order, OrderEvent.REJECT, time, word.reason or Reason.BROKER_REFUSED)
-        return [ended._replace(note=word.text)]
+        return [ended._replace(note=word.text), *self._instead(order, word, cause)]
+
+    def _instead(self, order: Order, word: Word, cause: TickRef) -> list[Change]:
+        """What limits the loss in place of the leg of a bracket that was to rest overnight, and was refused: a stop of
+        the day, or the market, if the stop was reached and only its order was refused."""
+        if not order.overnight or order.parent is None or order.withdrawn is not None or not self._closable(order):
+            return []
+        if word.known is Known.BOOK:
+            return self._stop_now(order, cause)
+        return self._decide(self._again(order, overnight=False), cause.time)
+
+    def _again(self, order: Order, *, overnight: bool) -> Order:
+        """What is left of an order, to be tried under an id of its own."""
+        attempt = order.attempt + 1
+        fresh = {
+            "order_id": order_id(self._namespace, order.order_id, order.role, attempt=attempt),
+            "attempt": attempt,
+            "overnight": overnight,
+            "state": OrderState.INTENT,
+            "sent": False,
+            "broker_id": None,
+            "quantity": order.remaining,
+            "filled": 0,
+            "fill_ids": (),
+            "turnover": Decimal(0),
+        }
+        return order.model_copy(update=fresh)
 
     def _absent(self, order: Order, time: int) -> list[Change]:
         """It never reached the broker: an entry ends; what closes is tried again, under an id of its own."""
@@ -224,20 +253,7 @@ class BrokerDesk(Desk):
         ended = self._end(order, OrderEvent.MISS, time, Reason.NEVER_ARRIVED)
         if not order.reduces or order.withdrawn is not None or not self._closable(order):
             return [ended]
-        again = order.model_copy(
-            update={
-                "order_id": order_id(self._namespace, order.order_id, order.role, attempt=order.attempt + 1),
-                "attempt": order.attempt + 1,
-                "state": OrderState.INTENT,
-                "sent": False,
-                "broker_id": None,
-                "quantity": order.remaining,
-                "filled": 0,
-                "fill_ids": (),
-                "turnover": Decimal(0),
-            }
-        )
-        return [ended, *self._decide(again, time)]
+        return [ended, *self._decide(self._again(order, overnight=order.overnight), time)]
 
     def take_over(self, stranger: Stranger, cause: TickRef) -> list[Change]:
         """Book what the account holds beyond the orders of its arm: as an order of nobody's that was filled at once."""
@@ -388,7 +404,7 @@ class BrokerDesk(Desk):
         self.changed = True
         if order.role is Role.SETTLEMENT:
             order = advance(order, OrderEvent.OPEN)  # by the exchange, without an order
-        elif order.role is Role.STOP:
+        elif order.role is Role.STOP and order.order_type is OrderType.SL_M:
             order = self._with_limit(order)
         self._enter(order)
         changes = [Change(order, time)]
@@ -407,7 +423,8 @@ class BrokerDesk(Desk):
         if target is not None:
             self._replace(target.model_copy(update={"stop": leg.trigger}))
         limit = self._limit_of(leg.trigger, sells=leg.side is Side.SELL)
-        return leg.model_copy(update={"order_type": OrderType.SL, "price": limit})
+        overnight = leg.product is Product.CNC
+        return leg.model_copy(update={"order_type": OrderType.SL, "price": limit, "overnight": overnight})
 
     def _withdraw(self, order: Order, event: OrderEvent, time: int, reason: Reason) -> list[Change]:
         if not order.sent:
@@ -534,6 +551,7 @@ class BrokerDesk(Desk):
             trigger=trigger,
             cause=cause,
             live_at=cause.time,
+            overnight=position.product is Product.CNC and position.plain_on != trading_date(cause.time).isoformat(),
         )
 
     def _step_of(self, stop: Decimal, position: Position) -> Decimal:

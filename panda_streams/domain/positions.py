@@ -28,6 +28,9 @@ class Position(Value):
     """At a real broker: event time at which its stop was reached, while the one at the exchange has not closed it."""
     calm_until: int = 0
     """At a real broker: event time before which the arm decides no exit, for the broker has refused one."""
+    plain_on: str = ""
+    """At a real broker: the trading date on which it has refused a stop that rests overnight: on that date the
+    position's stops are of the day."""
 
 
 def moved(before: Position | None, signed: int, fill: Fill, decimals: int) -> Position | None:

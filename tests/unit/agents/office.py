@@ -144,7 +144,7 @@ class FakeBroker:
             self.orders[broker_id] = order.model_copy(update={"status": BrokerStatus.CANCELLED})
             return Answer(kind=AnswerKind.TAKEN, broker_id=broker_id)
 
-    def book(self) -> BrokerBook:
+    def book(self, *, overnight: bool) -> BrokerBook:
         with self._lock:
             self._check()
             shown = {broker_id: order for broker_id, order in self.orders.items() if broker_id not in self.hidden}
