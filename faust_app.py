@@ -42,6 +42,7 @@ from panda_streams.mirror import Mirror
 from panda_streams.reporting import Reporter
 from panda_streams.servers import Servers, find_servers, identify_process
 from panda_streams.settings import Settings, load_settings
+from panda_streams.streams.admin import create_topics
 from panda_streams.streams.agent import Agent, Stray
 from panda_streams.streams.app import BROKER_REBALANCE_S, BROKER_SESSION_S, PandaApp, make_app
 from panda_streams.streams.client import client_options
@@ -54,7 +55,7 @@ from panda_streams.streams.lists import ListTopic, install
 from panda_streams.streams.loop import AgentLoop, payload_text
 from panda_streams.streams.pages import add_pages
 from panda_streams.streams.readback import ReadBack
-from panda_streams.streams.rows import LogTable, make_table
+from panda_streams.streams.rows import LogTable, changelogs, make_table
 from panda_streams.streams.sender import Sender
 from panda_streams.streams.worker import PandaWorker, exit_with, refuse_flags
 from panda_streams.topics import Topics
@@ -132,7 +133,7 @@ def build_app(settings: Settings) -> PandaApp:
     lookout = Lookout(open_alerter(settings, Origin.of(identity)), facts)
     app.early = (guard, follower, Reporter(app, identity, mirror, health, loop, levels, rewrite), lookout)
     add_pages(app, identity.name, [table for _, table in agents], health.look)
-    _prepare_worker(settings, servers, identity, guard)
+    _prepare_worker(settings, servers, identity, guard, [table for _, table in agents])
     return app
 
 
@@ -222,10 +223,13 @@ def _mirror_strategies(context: Context, brokers: dict[str, Broker]) -> None:
     context.mirror.put(Keys("brain").strategies, orjson.dumps(view), version=now)
 
 
-def _prepare_worker(settings: Settings, servers: Servers, identity: Identity, guard: ClusterGuard) -> None:
+def _prepare_worker(
+    settings: Settings, servers: Servers, identity: Identity, guard: ClusterGuard, tables: list[LogTable]
+) -> None:
     async def preflight() -> None:
         PandaWorker.held.enter_context(identity.lock())
         guard.expected = (await enter(settings, servers, identity)).kafka
+        await create_topics(settings, servers.kafka, changelogs(tables))
 
     PandaWorker.preflight = staticmethod(preflight)
 

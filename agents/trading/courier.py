@@ -31,7 +31,7 @@ from agents.trading.news import (
 from panda_streams.brokers.port import ConnectedTrader
 from panda_streams.domain import callbook
 from panda_streams.domain.brokerage import Answer, AnswerKind, BrokerBook, BrokerClient, LoggedOut, Unreachable
-from panda_streams.domain.callbook import CallKind, CallState, Due, Moment
+from panda_streams.domain.callbook import CallBook, CallKind, CallState, Due, Moment
 from panda_streams.domain.risk.modes import Mode
 from tables.trader import TraderRow
 
@@ -93,6 +93,7 @@ class Courier:
         self._hinted = True
         self._read_at = 0.0
         self._compared_at = 0.0
+        self._closed = False
         self.trouble = ""
         """Why nothing can be sent, for people; empty if all is well."""
         self.wants_login = False
@@ -119,6 +120,7 @@ class Courier:
         self._called.set()
 
     def close(self) -> None:
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -145,7 +147,8 @@ class Courier:
     async def _run(self) -> None:
         try:
             await self._settle_in()
-            while True:
+            # A cancellation can be lost in wait_for, which then returns as if it had been woken (Python 3.11).
+            while not self._closed:
                 self._called.clear()
                 if not await self._turn_safely():
                     with contextlib.suppress(TimeoutError):
@@ -264,7 +267,7 @@ class Courier:
             return True
         if book.live and not self._context.ordered:
             return since >= pace.poll_s
-        if book.unknown:
+        if book.unknown or book.unseen:
             return since >= pace.poll_s
         return since >= pace.idle_s and not self._context.ordered
 
@@ -280,8 +283,8 @@ class Courier:
 
     def _compare_is_due(self) -> bool:
         pace, book = self._trader.pace, self._shop.row().book
-        if any(call.state in (CallState.SENDING, CallState.UNKNOWN) for call in book.calls.values()):
-            return False
+        if any(call.state in (CallState.SENDING, CallState.UNKNOWN) for call in book.calls.values()) or book.unseen:
+            return False  # what it has traded may be in what the account holds, and in no book of ours
         level = self._context.levels.last(self._context.namespace, RECONCILE)
         reconciled = self._shop.row().reconciled
         if level is not None and (reconciled is None or reconciled.at < level.at):
@@ -303,10 +306,16 @@ class Courier:
 
     # The simulated broker's clock
 
+    def _late(self, book: CallBook) -> bool:
+        """Whether the book is yet to show an order that was taken: what becomes of it is told in its time, unless the
+        book leaves it out for longer than any order is late."""
+        since = time.time_ns() // 1_000_000 - int(1000 * self._trader.pace.absent_after_s)
+        return any(book.calls[name].sent_at > since for name in book.unseen)
+
     async def _advance(self) -> bool:
         """Let a simulated broker match up to where all commands were taken in, and say what came of it."""
         row, reached = self._shop.row(), self._shop.reached()
-        if reached is None or reached <= row.clock or row.book.unknown:
+        if reached is None or reached <= row.clock or row.book.unknown or self._late(row.book):
             return False
         progress = await self._ask(lambda: self._client.advance(reached))
         if progress.version != row.version:

@@ -7,6 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ import click
 from panda_streams.alerts import Alerter, Origin, open_alerter
 from panda_streams.alerts.ends import alert_of
 from panda_streams.brokers.port import registered_brokers
+from panda_streams.cli.leaving import Leaving, left_behind
 from panda_streams.cli.live_status import HealthReader, Screen, screen
 from panda_streams.embedded.deployment import Deployment, deploy
 from panda_streams.embedded.procfile import children_environment, find_procfile, read_procfile
 from panda_streams.embedded.supervisor import Ended, Supervisor
-from panda_streams.errors import BadInput, SettingsError
+from panda_streams.errors import BadInput, ServerUnreachable, SettingsError
+from panda_streams.gateway.reader import Reader
+from panda_streams.gateway.state import broker_records
 from panda_streams.identity import Clock, Role, World
 from panda_streams.kite import KiteProfile
 from panda_streams.settings import Settings, load_settings
@@ -46,11 +50,13 @@ _KITE = "kite"
 def up(feed: str | None, speed: str | None, procfile: Path | None, world: str | None, clock: Clock | None) -> None:
     """Run everything: servers where none is given, and every process of the Procfile, until Ctrl-C.
 
-    A second start goes on from where the first stopped.
+    A second start goes on from where the first stopped. While a live arm has positions or orders at a broker that is no
+    simulator, Ctrl-C asks first: a second one is the answer.
     """
     settings = _settings(feed, speed, clock)
     wanted, processes = _world(settings, world), procfile or find_procfile()
-    _run(lambda stopping: _up(settings, wanted, processes, stopping))
+    leaving = Leaving()
+    _run(lambda stopping: _up(settings, wanted, processes, stopping, leaving), leaving)
 
 
 @click.command()
@@ -99,8 +105,8 @@ def _world(settings: Settings, name: str | None) -> World:
     return World("sim") if settings.feed in (_SIMULATOR, _KITE) else World.of_recording(Path(settings.feed))
 
 
-def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `main` until a signal asks to stop; what it cleans up is waited for.
+def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], leaving: Leaving | None = None) -> None:
+    """Run `main` until a signal asks to stop; what it cleans up is waited for. Ctrl-C may ask back, as `leaving` says.
 
     `main` is cancelled then, and its argument is set: a library may lose a cancellation that comes at a bad moment.
     """
@@ -110,6 +116,13 @@ def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.current_task()
         assert task is not None
 
+        def interrupted() -> None:
+            question = leaving.question() if leaving is not None and not stopping.is_set() else ""
+            if question:
+                click.echo(question, err=True)
+            else:
+                stop()
+
         def stop() -> None:
             if not stopping.is_set():  # an impatient second signal must not break off the clean-up
                 stopping.set()
@@ -117,7 +130,8 @@ def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's & have it
-                asyncio.get_running_loop().add_signal_handler(number, stop)
+                ended = interrupted if number is signal.SIGINT else stop
+                asyncio.get_running_loop().add_signal_handler(number, ended)
         try:
             await main(stopping)
         except asyncio.CancelledError:
@@ -128,7 +142,7 @@ def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(run())
 
 
-async def _up(settings: Settings, world: World, procfile: Path, stopping: asyncio.Event) -> None:
+async def _up(settings: Settings, world: World, procfile: Path, stopping: asyncio.Event, leaving: Leaving) -> None:
     home = settings.home_dir
     env = children_environment(
         {
@@ -150,7 +164,7 @@ async def _up(settings: Settings, world: World, procfile: Path, stopping: asynci
         async with deploy(settings, world, shown.step, shown.changed, _telling(alerter)) as deployment:
             try:
                 await deployment.supervisor.run(programs)
-                await _show(settings, deployment, shown, stopping)
+                await _show(settings, deployment, shown, stopping, leaving)
             finally:
                 shown.close()
                 click.echo("stopping")
@@ -183,9 +197,13 @@ def _telling(alerter: Alerter) -> Callable[[Ended], None]:
     return lambda end: alerter.send(alert_of(end))
 
 
-async def _show(settings: Settings, deployment: Deployment, shown: Screen, stopping: asyncio.Event) -> None:
+async def _show(
+    settings: Settings, deployment: Deployment, shown: Screen, stopping: asyncio.Event, leaving: Leaving
+) -> None:
     """Show the processes every second until told to stop, and the screen's address once the gateway is ready."""
-    reader = HealthReader(deployment.servers.redis, ["feed", "brain", "kitesim", "gateway", *registered_brokers()])
+    servers, brokers = deployment.servers, registered_brokers()
+    reader = HealthReader(servers.redis, ["feed", "brain", "kitesim", "gateway", *brokers])
+    state = Reader(servers.redis, servers.world, broker_records(brokers))
     dashboard = f"http://127.0.0.1:{settings.ports.gateway}"
     announced = False
     try:
@@ -197,9 +215,13 @@ async def _show(settings: Settings, deployment: Deployment, shown: Screen, stopp
                     announced = True
                     shown.line(f"dashboard: {dashboard}")
                 shown.refresh(deployment.supervisor.rows, await reader.read())
+                if not servers.world.simulated or settings.kite_profile is not KiteProfile.SIMULATOR:
+                    with suppress(ServerUnreachable):  # what was seen last may still be there
+                        leaving.behind = left_behind(await state.state())
                 await _pause(stopping, begun + 1 - time.monotonic())
     finally:
         await reader.close()
+        await state.close()
 
 
 async def _pause(stopping: asyncio.Event, seconds: float) -> bool:

@@ -107,6 +107,12 @@ class Call(Value):
     told: tuple[str, int, int] | None = None
     """Status, quantity filled and trades that its desk was told of last."""
 
+    @property
+    def shown(self) -> bool:
+        """Whether the broker's book has shown it; of a trigger that has fired, its order too."""
+        fired = self.request.overnight and self.told is not None and self.told[0] == BrokerStatus.PENDING
+        return self.told is not None and not fired
+
 
 class CallBook(Value):
     """The calls of one account."""
@@ -129,6 +135,11 @@ class CallBook(Value):
     @property
     def unknown(self) -> tuple[str, ...]:
         return tuple(name for name, call in self.calls.items() if call.state is CallState.UNKNOWN)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Those that the broker has taken, and that its book has not shown so far."""
+        return tuple(name for name, call in self.calls.items() if call.state is CallState.TAKEN and not call.shown)
 
     @property
     def live(self) -> bool:
@@ -463,8 +474,8 @@ def _resting(
     now: Moment,
     remembered: Callable[[str], Ended | None],
 ) -> _Resting:
-    """Find our triggers, by the broker's id or, after an answer was lost, by what they say; `trades` of the orders that
-    they have placed are put under the trigger's id. Those of others are none of ours: what they place is listed alone.
+    """Find our triggers, by the broker's id or, after an answer was lost, by what they say. `trades` of the orders that
+    they have placed come under the trigger's id, and keep their order's own. What others' triggers place is listed alone.
     """
     by_id = {order.broker_id: order for order in found.orders}
     by_trigger = {order.placed_by: order for order in found.orders if order.placed_by is not None}
@@ -487,8 +498,7 @@ def _resting(
         resting.placed[trigger.broker_id] = placed.broker_id
         ours = {"broker_id": trigger.broker_id, "tag": None}
         resting.orders.append(placed.model_copy(update={**ours, "trigger": trigger.trigger}))
-        dealt = trades.pop(placed.broker_id, [])
-        trades[trigger.broker_id] = [trade.model_copy(update={"broker_id": trigger.broker_id}) for trade in dealt]
+        trades[trigger.broker_id] = trades.pop(placed.broker_id, [])
     return resting
 
 

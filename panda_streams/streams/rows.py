@@ -6,17 +6,20 @@ Relies on private parts of Faust 0.15.3 and its RocksDB store (`_db_for_partitio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import faust
 import rocksdict
 
 from panda_streams.streams.packing import unpack
+from panda_streams.topics import TopicKey, TopicSpec
 
-__all__ = ["LogTable", "MAX_WRITE_BYTES", "make_table"]
+__all__ = ["LogTable", "MAX_WRITE_BYTES", "changelogs", "make_table"]
 
 MAX_WRITE_BYTES = 8 << 20
 """The largest micro-batch that a changelog takes: it is one batch of Kafka, appended whole or not at all."""
+
+_CONFIG = {"max.message.bytes": str(MAX_WRITE_BYTES)}
 
 
 class LogTable(faust.Table):
@@ -77,7 +80,7 @@ def make_table(app: faust.App, name: str, help: str) -> LogTable:
         value_type=bytes,
         partitions=app.conf.topic_partitions,
         help=help,
-        extra_topic_configs={"max.message.bytes": str(MAX_WRITE_BYTES)},
+        extra_topic_configs=dict(_CONFIG),
         # RocksDB's defaults are 2 GiB of cache and 192 MiB of write buffers per partition and table. A dict of its
         # own for each table: Faust changes it.
         options={
@@ -90,3 +93,19 @@ def make_table(app: faust.App, name: str, help: str) -> LogTable:
     )
     app.tables.add(table)
     return table
+
+
+def changelogs(tables: Iterable[LogTable]) -> dict[str, TopicSpec]:
+    """The changelog topics of tables, by full name: to be made before the worker joins its group.
+
+    Faust would make them as it starts, and the group's leader leaves out of the assignment whatever Kafka does not yet
+    know ("Ignoring missing topic"). Members with static ids keep that assignment through every restart, and a table
+    whose changelog is not assigned is not recovered: without its files it begins anew.
+    """
+    config = {"min.cleanable.dirty.ratio": "0.5", **_CONFIG}
+    return {
+        table.changelog: TopicSpec(
+            table.changelog, TopicKey.ORIGIN, "rows", "its worker", compacted=True, config=config
+        )
+        for table in tables
+    }

@@ -16,6 +16,7 @@ from typing import Any
 
 __all__ = [
     "COMPARED",
+    "ENDS",
     "ArmAccount",
     "ArmBook",
     "Book",
@@ -34,8 +35,9 @@ __all__ = [
 COMPARED = ("signals.raw", "signals.validated", "signals.rejected", "orders.updates", "orders.filled", "audit")
 """Topics whose every record must be the same in each run; beats, which may be collapsed, apart."""
 
-_ENDS = ("FILLED", "CANCELLED", "EXPIRED", "REJECTED", "ABSENT")
+ENDS = ("FILLED", "CANCELLED", "EXPIRED", "REJECTED", "ABSENT")
 """States that an order never leaves."""
+_SENT = ("SENDING", "UNKNOWN")
 _CENT = Fraction(1, 100)
 
 
@@ -102,8 +104,10 @@ class Entry:
                 if event["fill"]:
                     yield "fill of an order", event["fill"]["fill_id"]
                 elif event["reason"] is None:
-                    yield "start of order", event["order_id"]
-                if event["state"] in _ENDS:
+                    # At a real broker an order passes several states before it has traded, each once.
+                    passing = event["state"] in _SENT or event.get("broker_id") is not None
+                    yield f"{event['state'] if passing else 'start'} of order", event["order_id"]
+                if event["state"] in ENDS:
                     yield "end of order", event["order_id"]
             case "orders.updates", "day-end":
                 yield "end of day", event["date"], event["producer"]
@@ -262,6 +266,9 @@ def _chains(log: Iterable[Entry]) -> Iterator[Finding]:
     Legs of a bracket and what the arm decides by itself are orders without a verdict.
     """
     seen: dict[str, set[str]] = defaultdict(set)
+    log = list(log)
+    # What a broker has never had is asked for again under an id of its own, if it closes a position.
+    again = {entry.event["signal_id"] for entry in log if entry.event.get("state") == "ABSENT"}
     for entry in log:
         for name, *ids in entry.facts():
             seen[name].add(ids[0])
@@ -269,7 +276,8 @@ def _chains(log: Iterable[Entry]) -> Iterator[Finding]:
             seen["validated order"].update(ticket["order_id"] for ticket in entry.event.get("tickets", ()))
         if entry.topic == "orders.updates" and entry.event["kind"] == "order":
             seen["order"].add(entry.event["order_id"])
-            if entry.event["signal_id"] is not None and entry.event["parent"] is None:
+            signal = entry.event["signal_id"]
+            if signal is not None and signal not in again and entry.event["parent"] is None:
                 seen["order of a signal"].add(entry.event["order_id"])
     for cause, effect in (
         ("signal", "verdict"),

@@ -62,9 +62,13 @@ class Kill:
     at: Point | Moment
     wipe: bool = False
     """Whether the files of its tables are removed before it starts again."""
+    freeze_s: float | None = None
+    """Suspended for so long instead of killed, at a Moment; it goes on then as if nothing had been."""
 
     @property
     def name(self) -> str:
+        if self.freeze_s is not None:
+            return f"{self.process}:frozen"
         return f"{self.at.agent}:{self.at.point}" if isinstance(self.at, Point) else f"{self.process}:random"
 
 

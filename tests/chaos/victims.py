@@ -52,6 +52,12 @@ class Victim:
         self._kill: Kill | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
+        self._frozen_until: float | None = None
+
+    @property
+    def alive(self) -> bool:
+        """True while its process runs, suspended or not."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def at_peace(self) -> bool:
@@ -84,7 +90,9 @@ class Victim:
         if self.finished or self._process is None:
             return
         code = self._process.poll()
-        if code is None:
+        if code is None and self._frozen_until is not None:
+            self._thaw_if_due(self._process, self._frozen_until)
+        elif code is None:
             self._kill_if_due(self._process)
         elif code == 0:
             self.finished = True
@@ -109,12 +117,24 @@ class Victim:
             return
         alive = time.monotonic() - self._started
         if isinstance(self._kill.at, Moment):
-            if alive >= self._kill.at.seconds:
+            if alive >= self._kill.at.seconds and self._kill.freeze_s is not None:
+                process.send_signal(signal.SIGSTOP)
+                self._frozen_until = time.monotonic() + self._kill.freeze_s
+            elif alive >= self._kill.at.seconds:
                 process.kill()
         elif alive >= _PATIENCE_S:
             self.unreached += 1
             self._kill = Kill(self.name, Moment(alive), self._kill.wipe)
             process.kill()
+
+    def _thaw_if_due(self, process: subprocess.Popen[bytes], until: float) -> None:
+        if time.monotonic() < until:
+            return
+        process.send_signal(signal.SIGCONT)
+        assert self._kill is not None
+        self.died.append(self._kill.name)
+        # The next kill is counted from now on.
+        self._kill, self._frozen_until, self._started = None, None, time.monotonic()
 
     def _bury(self, kill: Kill) -> None:
         self.died.append(kill.name)

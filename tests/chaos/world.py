@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
 import redis
@@ -19,7 +17,6 @@ from panda_streams.servers import find_servers, identify_process
 from panda_streams.worlds import prepare
 from tests.chaos.compare import (
     COMPARED,
-    ArmAccount,
     ArmBook,
     Entry,
     Finding,
@@ -29,6 +26,7 @@ from tests.chaos.compare import (
     check_log,
 )
 from tests.chaos.kills import Kill
+from tests.chaos.mirrored import read_books
 from tests.chaos.progress import behind, delete_topics
 from tests.chaos.victims import GaveUp, Victim
 from tests.integration.conftest import clean_environment, given_settings
@@ -203,31 +201,8 @@ class ChaosWorld:
         """The arm's books, and what is wrong with them once the mirror has had time to follow."""
         deadline = time.monotonic() + _MIRRORED_WITHIN_S
         while True:
-            books, account = self._mirrored()
+            books, account = read_books(self._redis, "paper")
             wrong = [*check_books(log, books), *check_account(log, account, books)]
             if not wrong or time.monotonic() > deadline:
                 return books, wrong
             time.sleep(_ASK_S)
-
-    def _mirrored(self) -> tuple[dict[str, ArmBook], ArmAccount | None]:
-        keys, books = Keys("paper"), {}
-        with redis.Redis.from_url(self._redis, decode_responses=True) as client:
-            for strategy_id in sorted(client.smembers(keys.portfolios)):
-                record = json.loads(client.get(keys.portfolio(strategy_id)) or "{}")
-                places = [keys.position(strategy_id, name) for name in client.smembers(keys.positions(strategy_id))]
-                positions = [json.loads(text) for text in (client.mget(places) if places else []) if text]
-                books[strategy_id] = ArmBook(
-                    capital=Decimal(record["capital"]),
-                    cash=Decimal(record["cash"]),
-                    charges=Decimal(record["charges"]),
-                    realised=Decimal(record["realised"]),
-                    fills=record["fills"],
-                    bookings=record["bookings"],
-                    positions={row["instrument"]: row["quantity"] for row in positions if row["quantity"]},
-                )
-            text = client.get(keys.risk)
-        if not text:
-            return books, None
-        risk = json.loads(text)
-        cash = Decimal(risk["cash"])
-        return books, ArmAccount(risk["signals"], risk["validated"], risk["rejected"], cash)

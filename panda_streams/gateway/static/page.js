@@ -277,7 +277,8 @@ function drawNamespaces(page) {
   show("namespaces", page.namespaces.map((view) => {
     const books = new Map(view.portfolios.map((book) => [book.strategy_id, book]));
     const names = [...new Set([...view.strategies, ...books.keys()])].sort();
-    return el("article", { class: `broker ${view.live ? "live" : "paper"} arm-${view.arm}`, "data-key": view.namespace },
+    const kind = !view.live ? "paper" : view.link && view.link.endpoint !== "production" ? "live pretend" : "live";
+    return el("article", { class: `broker ${kind} arm-${view.arm}`, "data-key": view.namespace },
       el("header", null,
         el("h2", null, view.title, view.title.toLowerCase() === view.namespace ? null : el("small", null, view.namespace)),
         el("span", { class: "badge" }, badge(view))),

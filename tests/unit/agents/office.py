@@ -210,6 +210,8 @@ class Office:
         self._trader = type("Trader", (_Trader,), {"broker": self.broker})(Calendar.always_open())
         self._offset = 0
         self._sequence = 0
+        self.couriers: list[Courier] = []
+        """All that were hired, in their order."""
         self.bench: Bench
 
     async def __aenter__(self) -> Office:
@@ -228,7 +230,8 @@ class Office:
 
     def _hire(self, agent: TraderAgent, part: Part) -> Courier:
         part.wake = lambda: self._loop.call_soon(self._run) and None
-        return Courier(self.context, self._trader, _Shop(self, agent, part))
+        self.couriers.append(Courier(self.context, self._trader, _Shop(self, agent, part)))
+        return self.couriers[-1]
 
     def _run(self) -> None:
         self.bench.run()

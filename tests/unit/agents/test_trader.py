@@ -299,3 +299,48 @@ async def test_whatever_is_lost_and_whoever_is_killed_no_order_is_there_twice_an
         assert {office._trader.tag(name) for name in told} == taken
         assert not [r for r in office.reports() if isinstance(r, StrangerReport)]
         assert not office.row.quarantine
+
+
+@in_a_loop
+async def test_what_an_order_has_traded_that_the_book_shows_late_is_not_taken_for_somebody_elses() -> None:
+    async with Office(FakeBroker(fills=True)) as office:
+        office.broker.hidden.add("1")
+
+        office.place()
+        await office.until(lambda: office.state() is CallState.TAKEN, "taken")
+        await asyncio.sleep(0.15)  # longer than from one comparison with what the account holds to the next
+        office.broker.hidden.clear()
+        await office.until(lambda: office.known()[-1:] == ["BOOK"], "seen")
+
+        assert not [report for report in office.reports() if isinstance(report, StrangerReport)]
+
+
+@in_a_loop
+async def test_an_order_that_the_book_shows_late_holds_the_simulated_clock_up() -> None:
+    async with Office(FakeBroker(fills=True), ordered=True) as office:
+        office.broker.hidden.add("1")
+
+        office.place()
+        office.beat(T0 + 5000)
+        await office.until(lambda: office.state() is CallState.TAKEN, "taken")
+        await asyncio.sleep(0.05)  # less than the time after which an unknown one would be absent
+        assert office.broker.clock == 0
+        office.broker.hidden.clear()
+        await office.until(lambda: office.broker.clock == T0 + 5000, "matched up to the beat")
+
+        assert office.known()[-1] == "BOOK"
+
+
+@in_a_loop
+async def test_a_courier_that_is_woken_while_it_is_dismissed_ends_and_its_worker_goes_on() -> None:
+    for turns in range(5):
+        async with Office(FakeBroker()) as office:
+            await asyncio.sleep(0.03)  # until it waits
+            courier = office.couriers[-1]
+            courier._hint()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            office.bench.task.close()
+            await asyncio.sleep(0.25)  # longer than it waits
+
+            assert not office.broken

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from panda_streams.cli.leaving import Leaving
 from panda_streams.cli.up import _run, _settings, _world
 from panda_streams.errors import BadInput, SettingsError
 from panda_streams.identity import Clock
@@ -31,6 +32,44 @@ def test_a_signal_ends_the_command_and_its_clean_up_is_waited_for(
 
     assert done == ["cleaned up"]
     assert capsys.readouterr().out == "everything is stopped\n"
+
+
+def test_ctrl_c_asks_first_while_something_would_stay_at_a_broker(capsys: pytest.CaptureFixture[str]) -> None:
+    leaving = Leaving()
+    leaving.behind = "zerodha (production) has 2 open positions and 1 working order"
+    went_on = []
+
+    async def main(stopping: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.05)
+        went_on.append(not stopping.is_set())
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(30)
+
+    _run(main, leaving)
+
+    assert went_on == [True]
+    assert leaving.behind in capsys.readouterr().err
+
+
+def test_a_supervisor_of_the_whole_is_not_asked_back() -> None:
+    leaving = Leaving()
+    leaving.behind = "zerodha (production) has 2 open positions and 1 working order"
+
+    async def main(stopping: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(30)
+
+    _run(main, leaving)
+
+
+def test_a_question_that_nobody_answered_is_asked_again() -> None:
+    leaving = Leaving()
+    leaving.behind = "something"
+
+    assert leaving.question(100.0)
+    assert not leaving.question(109.0)
+    assert leaving.question(120.0)
 
 
 def test_a_library_that_loses_the_cancellation_does_not_keep_the_command_running() -> None:

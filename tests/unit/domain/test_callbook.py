@@ -247,6 +247,15 @@ def test_a_cancellation_is_asked_for_again_until_the_book_shows_it() -> None:
 # The broker's book
 
 
+def test_an_order_that_was_taken_is_unseen_until_the_book_shows_it() -> None:
+    book = a_book(taken())
+
+    hidden, shown = read(book), read(book, [an_order()])
+
+    assert (hidden.book.unseen, shown.book.unseen) == (("one",), ())
+    assert hidden.words == ()
+
+
 def test_an_unknown_order_is_found_by_its_label() -> None:
     book = a_book(a_call(state=CallState.UNKNOWN))
 
