@@ -434,25 +434,31 @@ def read_book(
     for name, call in list(book.calls.items()):
         if name in seen or call.state not in (CallState.UNKNOWN, CallState.TAKEN):
             continue
+        if call.request.overnight and found.triggers is None:
+            continue
+        day_over = not call.request.overnight and trading_date(call.time) != trading_date(now.broker)
         late = asked_at >= call.sent_at + absent_after_ms
-        if call.request.overnight:
-            if found.triggers is None or not (late or (call.state is CallState.TAKEN and call.told is not None)):
-                continue
+        if day_over and call.state is CallState.UNKNOWN:
+            overdue.append(name)
+        elif (missed := _missed(call, now, late=late, day_over=day_over)) is not None:
             book = _without(book, name)
-            words.append(_told(name, call, _gone(call, now)))
+            words.append(_told(name, call, missed))
             if call.broker_id is not None:
                 ended.append((call.broker_id, Ended(order_id=name, filled=_told_of(call))))
-            continue
-        if trading_date(call.time) != trading_date(now.broker):
-            if call.state is CallState.UNKNOWN:
-                overdue.append(name)
-                continue
-            book = _without(book, name)
-            words.append(_told(name, call, Word(known=Known.DROPPED, time=now.broker, reason=Reason.BOOK_GONE)))
-        elif call.state is CallState.UNKNOWN and late:
-            book = _without(book, name)
-            words.append(_told(name, call, Word(known=Known.ABSENT, time=now.broker)))
     return Heard(book, tuple(words), tuple(ended), tuple(strangers), tuple(quarantined), tuple(overdue))
+
+
+def _missed(call: Call, now: Moment, *, late: bool, day_over: bool) -> Word | None:
+    """What a book says of a call that it does not show; None if that proves nothing. `late`: it was read late enough
+    for an order to be there that was taken."""
+    if call.state is CallState.UNKNOWN:
+        return Word(known=Known.ABSENT, time=now.broker) if late else None
+    if day_over:
+        return Word(known=Known.DROPPED, time=now.broker, reason=Reason.BOOK_GONE)
+    if not call.request.overnight or not (late or call.told is not None):
+        return None
+    # It was deleted: a list may leave it out then.
+    return Word(known=Known.DROPPED, time=now.broker, reason=None if call.cancel else Reason.BROKER_CANCELLED)
 
 
 class _Resting(NamedTuple):
@@ -474,8 +480,8 @@ def _resting(
     now: Moment,
     remembered: Callable[[str], Ended | None],
 ) -> _Resting:
-    """Find our triggers, by the broker's id or, after an answer was lost, by what they say. `trades` of the orders that
-    they have placed come under the trigger's id, and keep their order's own. What others' triggers place is listed alone.
+    """Find our triggers, by the broker's id or, after an answer was lost, by what they say. In `trades`, those of the
+    orders that they have placed are put under the trigger's id. What others' triggers place is listed by itself.
     """
     by_id = {order.broker_id: order for order in found.orders}
     by_trigger = {order.placed_by: order for order in found.orders if order.placed_by is not None}
@@ -542,13 +548,6 @@ def _unplaced(trigger: BrokerTrigger, call: Call, now: Moment) -> BrokerOrder:
 def _told_of(call: Call) -> int:
     """Shares whose trades its desk was told of."""
     return call.told[1] if call.told is not None else 0
-
-
-def _gone(call: Call, now: Moment) -> Word:
-    """What is said of a call that should rest with the broker itself, and is not in its list."""
-    if call.state is CallState.UNKNOWN:
-        return Word(known=Known.ABSENT, time=now.broker)
-    return Word(known=Known.DROPPED, time=now.broker, reason=None if call.cancel else Reason.BROKER_CANCELLED)
 
 
 def reconciled(book: CallBook, holdings: Iterable[BrokerHolding], now: Moment) -> Heard:
