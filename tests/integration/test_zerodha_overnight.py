@@ -146,6 +146,8 @@ def test_a_stop_follows_the_price_holds_overnight_and_closes_the_position_while_
     world: FreshWorld, spawn: Callable[..., Spawned], tmp_path: Path
 ) -> None:
     deployment = Deployment(world, spawn, tmp_path)
+    fault = {"kind": "error_5xx_after", "count": 2}  # both orders are there, and no answer says so
+    requests.post(f"{deployment.url}/sim/faults", json=fault, timeout=5).raise_for_status()
     arm, feed = deployment.arm(), deployment.feed("8")
 
     def follows() -> bool:
@@ -165,7 +167,9 @@ def test_a_stop_follows_the_price_holds_overnight_and_closes_the_position_while_
     eventually(lambda: len(deployment.fills()) == len(trades), timeout_s=90, what="the arm knows of the sale")
 
     assert sorted(deployment.fills()) == sorted(trades)
-    last = {event["order_id"]: event for event in deployment.said("orders.updates") if event["kind"] == "order"}
+    updates = [event for event in deployment.said("orders.updates") if event["kind"] == "order"]
+    assert {event["role"] for event in updates if event["state"] == "UNKNOWN"} == {"ENTRY", "STOP"}
+    last = {event["order_id"]: event for event in updates}
     assert [(one["role"], one["state"]) for one in last.values()] == [("ENTRY", "FILLED"), ("STOP", "FILLED")]
     commands = [event["what"] for event in deployment.said("broker.commands") if event["kind"] == "command"]
     assert (commands.count("PLACE"), commands.count("MODIFY") > 0, commands.count("CANCEL")) == (2, True, 0)
