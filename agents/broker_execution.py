@@ -9,18 +9,19 @@ from __future__ import annotations
 from decimal import Decimal
 
 from agents.context import Context
-from agents.desks.shard import DeskRow, Shard
+from agents.desks.shard import DeskRow, Seen, Shard
 from agents.execution import Execution
 from agents.reading import FEEDBACK_MS, read_reports
 from panda_streams.brokers.port import ConnectedTrader
 from panda_streams.domain.broker_desk import BrokerDesk
 from panda_streams.domain.brokerage import OrderRequest
+from panda_streams.domain.callbook import Stranger
 from panda_streams.domain.desk import Change
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Order
 from panda_streams.domain.signals import Intent, OrderType, Validity
-from panda_streams.domain.ticks import Place, price_of
-from panda_streams.events import Handover, OrderReport, StrangerReport, Validated
+from panda_streams.domain.ticks import Place, TickRef, price_of
+from panda_streams.events import Adjusted, Handover, OrderReport, StrangerReport, Validated
 from panda_streams.streams.agent import Output, Part
 from panda_streams.streams.inputs import Item
 from tables.execution import ExecutionRow, shard_key
@@ -72,12 +73,20 @@ class BrokerExecution(Execution[BrokerDesk]):
             return self._say(part, event.instrument, row, changes) if changes else []
         acts = max(event.time + FEEDBACK_MS, shard.time) if self._context.ordered else event.time
         if isinstance(event, StrangerReport):
-            name = event.stranger.instrument
-            row = self._row(part, name)
-            return self._say(part, name, row, row.desk.take_over(event.stranger, place.ref(-1, acts)))
+            return self._take_over(part, event.stranger, place.ref(-1, acts))
         row = self._row(part, event.instrument)
         changes = row.desk.hear(event.order_id, event.word, place, acts)
         return self._say(part, event.instrument, row, changes) if changes or row.desk.changed else []
+
+    def _take_over(self, part: Part, stranger: Stranger, cause: TickRef) -> list[Output]:
+        """Book what is nobody's: at the last price of the market where the broker has none for it."""
+        name, seen = stranger.instrument, self._shard(part).seen
+        decimals, row = self._context.instruments[name].decimals, self._row(part, name)
+        if stranger.price <= 0 and name in seen:
+            stranger = stranger.model_copy(update={"price": price_of(seen[name].price, decimals)})
+        # Nobody has looked at its ticks so far: until the next one, it is worth what it is booked at.
+        seen.setdefault(name, Seen(int(stranger.price.scaleb(decimals)), None))
+        return self._say(part, name, row, row.desk.take_over(stranger, cause))
 
     def _admit(self, part: Part, validated: Validated) -> list[Output]:
         signal, shard = validated.signal, self._shard(part)
@@ -96,6 +105,28 @@ class BrokerExecution(Execution[BrokerDesk]):
             terms = signal.terms
             changes = row.desk.modify(signal.strategy_id, signal.side, validated.time, terms.price, terms.trigger)
         return self._say(part, signal.instrument, row, changes) if changes or row.desk.changed else []
+
+    # What the books gain and lose without a trade
+
+    def _adjusted(self, part: Part, event: Adjusted) -> list[Output]:
+        before = self._held(part, event.instrument)
+        return super()._adjusted(part, event) + self._counted(part, event.instrument, before, event.time)
+
+    def _settle(self, part: Part, shard: Shard, name: str, place: Place, time: int) -> list[Output]:
+        before = self._held(part, name)
+        return super()._settle(part, shard, name, place, time) + self._counted(part, name, before, time)
+
+    def _held(self, part: Part, name: str) -> int:
+        """What all books hold of an instrument."""
+        return sum(position.quantity for position in self._row(part, name).desk.positions.values())
+
+    def _counted(self, part: Part, name: str, before: int, time: int) -> list[Output]:
+        gained = self._held(part, name) - before
+        if not gained:
+            return []
+        shard = self._shard(part)
+        part.rows.put(shard_key(part.partition), shard)
+        return [self._said.counted(part.partition, shard, name, gained, time)]
 
     # What is said
 

@@ -10,6 +10,7 @@ from panda_streams.events import (
     Booked,
     Command,
     Completed,
+    Counted,
     DayEnd,
     Filled,
     Flatten,
@@ -139,7 +140,7 @@ def read_commands(topic: str, shards: int) -> Input:
 
 
 def _command(value: bytes | None) -> Item:
-    event: Command | StageBeat = decode_any(value, Command, StageBeat)
+    event: Command | Counted | StageBeat = decode_any(value, Command, Counted, StageBeat)
     if isinstance(event, StageBeat):
         return _beat(event)
     return Item(event, event.producer, event.time, event.producer, event.sequence)

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from agents.account.limits import LimitsNow
-from agents.account.operators import act, finish_flattening
+from agents.account.operators import act, finish_flattening, give_up_flattening
 from agents.account.said import Said
 from agents.account.steps import step_day_end, step_moment, step_prices, step_signal, step_silence, step_update
 from agents.context import Context
@@ -21,7 +21,7 @@ from panda_streams.brokers.port import Broker, Trader
 from panda_streams.codec import encode
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.instruments import Instrument
-from panda_streams.domain.orders import Product
+from panda_streams.domain.orders import UNATTRIBUTED, Product
 from panda_streams.domain.risk.account import valued
 from panda_streams.domain.risk.limits import ACCOUNT, strategy_level
 from panda_streams.domain.risk.modes import Mode
@@ -81,7 +81,7 @@ class RiskAgent(Agent):
         match event:
             case OrderUpdate():
                 row = step_update(row, event, self._trader, self._context.instruments.get(event.instrument))
-                row = finish_flattening(row, said)
+                row = finish_flattening(give_up_flattening(row, event, said), said)
             case Prices():
                 row = step_prices(row, event)
             case Silence():
@@ -180,7 +180,7 @@ class RiskAgent(Agent):
             "mode_reason": reason,
             "stops": [latch.model_dump() for latch in row.latches],
             "day": {"date": row.day.date, "orders": row.day.orders.get(ACCOUNT, 0), **self._worth(row)},
-            "cash": str(sum(book.cash for book in row.account.books.values())),
+            "cash": str(sum(book.cash for name, book in row.account.books.items() if name != UNATTRIBUTED)),
             "signals": row.signals,
             "validated": row.validated,
             "rejected": row.rejected,
@@ -196,7 +196,11 @@ class RiskAgent(Agent):
         books = valued(row.account.books, row.account.prices)
         # As where losses are looked at: a book that was opened today began with its capital.
         start = sum(
-            (row.day.start.get(name, self._capitals.get(name, worth.equity)) for name, worth in books.of.items()),
+            (
+                row.day.start.get(name, self._capitals.get(name, worth.equity))
+                for name, worth in books.of.items()
+                if name != UNATTRIBUTED
+            ),
             Decimal(0),
         )
         return {"equity": f"{books.total.equity:f}", "profit": f"{books.total.equity - start:f}"}

@@ -30,7 +30,7 @@ from panda_streams.domain.callbook import Call, Ended, Heard
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.shards import ShardMap
 from panda_streams.errors import BadEvent
-from panda_streams.events import Command, CommandKind
+from panda_streams.events import Command, CommandKind, Counted
 from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item
 from panda_streams.streams.sender import partition_of
@@ -104,7 +104,8 @@ class TraderAgent(Agent):
 
     def close(self, part: Part) -> None:
         if part.memory is not None:
-            self._carrier = None
+            if self._carrier is part.memory:
+                self._carrier = None
             part.memory.close()
 
     @property
@@ -121,11 +122,15 @@ class TraderAgent(Agent):
     # What execution asks
 
     def step(self, part: Part, item: Item, offset: int) -> list[Output]:
-        command: Command = item.event
+        command: Command | Counted = item.event
         if part.partition != self._home:
             raise BadEvent(f"the account {self._context.namespace} lives on partition {self._home}")
         row = self.row(part)
         said = self._speak(row)
+        if isinstance(command, Counted):
+            heard = Heard(callbook.counted(row.book, command.instrument, command.quantity))
+            self._keep(part, row, heard, said, command.time)
+            return said.outputs
         match command.what:
             case CommandKind.PLACE:
                 if command.request is None:
@@ -185,7 +190,7 @@ class TraderAgent(Agent):
                     remembered=lambda broker_id: self._remembered(part, broker_id),
                 )
             case Compared():
-                return callbook.reconciled(row.book, news.holdings, news.now)
+                return callbook.reconciled(row.book, news.holdings, news.now, apart=news.apart)
             case Resolved():
                 return callbook.resolved(row.book, news.order_id, news.now)
             case Advanced():

@@ -33,6 +33,7 @@ __all__ = [
     "Command",
     "CommandKind",
     "Completed",
+    "Counted",
     "DayEnd",
     "DeadLetter",
     "END_REACH_MS",
@@ -266,6 +267,22 @@ class Command(Value):
     """Event time of its cause, milliseconds since the epoch."""
     until: int | None = None
     """Event time after which an entry is too late to be placed."""
+    producer: str
+    sequence: int
+
+
+class Counted(Value):
+    """What the arm's books hold has changed without a trade: by a split, or a contract that was settled."""
+
+    kind: Literal["counted"] = "counted"
+    world: str
+    namespace: str
+    instrument: str
+    """The instrument held."""
+    quantity: int
+    """Shares that all its books have gained; negative: lost."""
+    time: int
+    """Event time of the change, milliseconds since the epoch."""
     producer: str
     sequence: int
 
@@ -616,7 +633,7 @@ WIRE_EVENTS: dict[str, tuple[type[Value], ...]] = {
     "signals.raw": (Signal, StageBeat),
     "signals.validated": (Validated, Adjusted, Flatten, Handover, StageBeat),
     "signals.rejected": (Rejected,),
-    "broker.commands": (Command, StageBeat),
+    "broker.commands": (Command, Counted, StageBeat),
     "broker.reports": (OrderReport, StrangerReport, StageBeat),
     "orders.updates": (OrderUpdate, Prices, Silence, DayEnd, StageBeat),
     "orders.filled": (Filled, Booked),

@@ -40,9 +40,9 @@ class Levels:
         self._levels: dict[bytes, Level] = {}
         self.revision = 0
         """Counts the changes."""
-        self._modes: dict[str, tuple[Mode, Level | None]] = {}
-        self._modes_of = -1
-        """The revision that these were found in: execution asks at every tick."""
+        self._modes: tuple[int, dict[str, tuple[Mode, Level | None]]] = -1, {}
+        """A revision, and what was found in it: execution asks at every tick. The thread that sends orders asks, too:
+        what it finds while a level changes is kept where nobody looks any more."""
 
     def apply(self, topic: str, key: bytes, value: bytes) -> None:
         """Take in a record of a control topic; one that cannot be read leaves the level as it was, and says so."""
@@ -59,11 +59,12 @@ class Levels:
     def mode(self, namespace: str) -> tuple[Mode, Level | None]:
         """The mode that operators have set an arm to, the stricter of its own and that of all arms; and the level that
         says so, None for ACTIVE."""
-        if self._modes_of != self.revision:
-            self._modes, self._modes_of = {}, self.revision
-        known = self._modes.get(namespace)
+        revision, modes = self._modes
+        if revision != self.revision:
+            self._modes = _, modes = self.revision, {}
+        known = modes.get(namespace)
         if known is None:
-            known = self._modes[namespace] = self._mode(namespace)
+            known = modes[namespace] = self._mode(namespace)
         return known
 
     def _mode(self, namespace: str) -> tuple[Mode, Level | None]:

@@ -60,7 +60,7 @@ ARM_TOPICS = (
     TopicSpec(
         "broker.commands",
         TopicKey.ACCOUNT,
-        "Command",
+        "Command; Counted",
         "the trader of a real broker",
         retention_hours=_MONTH,
         config={"flush.messages": "1"},

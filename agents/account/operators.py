@@ -8,15 +8,15 @@ from agents.account.bookkeeping import Done, carry_out
 from agents.account.said import Said
 from agents.context import Context
 from panda_streams.domain.instruments import InstrumentKind
-from panda_streams.domain.orders import UNATTRIBUTED
+from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Reason, Role
 from panda_streams.domain.risk.limits import ACCOUNT
 from panda_streams.domain.risk.modes import Latch, Mode, StopReason
 from panda_streams.domain.risk.watch import funded
 from panda_streams.domain.shards import ShardMap
-from panda_streams.events import Action, ActionKind
+from panda_streams.events import Action, ActionKind, OrderUpdate
 from tables.risk import RiskRow
 
-__all__ = ["act", "finish_flattening"]
+__all__ = ["act", "finish_flattening", "give_up_flattening"]
 
 _ACTIONS = 50
 """Actions that the row remembers, so that one which comes twice is done once."""
@@ -51,6 +51,24 @@ def finish_flattening(row: RiskRow, said: Said) -> RiskRow:
     if any(book.positions for name, book in row.account.books.items() if name != UNATTRIBUTED):
         return row
     said.completed(row.flattening, row.time, "all orders have ended and all positions are closed", done=True)
+    return row.model_copy(update={"flattening": None, "version": row.version + 1})
+
+
+def give_up_flattening(row: RiskRow, update: OrderUpdate, said: Said) -> RiskRow:
+    """Say that a position stays open whose closing order has ended, as one that its broker has refused; an operator can
+    flatten again then. One that never arrived is tried again by itself."""
+    if row.flattening is None or update.role is not Role.FLATTEN or update.strategy_id == UNATTRIBUTED:
+        return row
+    gone = update.state.terminal and update.state not in (OrderState.FILLED, OrderState.ABSENT)
+    book = row.account.books.get(update.strategy_id)
+    held = book.positions.get(update.instrument, 0) if book is not None else 0
+    if not (gone and held) or update.reason is Reason.FLATTENED:
+        return row
+    detail = (
+        f"{held} {update.instrument} of {update.strategy_id} are still open, their order is {update.state}: "
+        f"{update.note or update.reason}; flatten again once that is mended"
+    )
+    said.completed(row.flattening, row.time, detail, done=False)
     return row.model_copy(update={"flattening": None, "version": row.version + 1})
 
 

@@ -14,7 +14,18 @@ from panda_streams.domain.broker_desk import Ask
 from panda_streams.domain.brokerage import OrderRequest
 from panda_streams.domain.desk import Change
 from panda_streams.domain.ticks import price_of
-from panda_streams.events import Command, CommandKind, DayEnd, Filled, Mark, OrderUpdate, Prices, Silence, StageBeat
+from panda_streams.events import (
+    Command,
+    CommandKind,
+    Counted,
+    DayEnd,
+    Filled,
+    Mark,
+    OrderUpdate,
+    Prices,
+    Silence,
+    StageBeat,
+)
 from panda_streams.streams.agent import Output
 from panda_streams.streams.sender import partition_of
 
@@ -82,6 +93,11 @@ class Said:
             **self._next(number, shard),
         )
         return Output(self._commands, self._account, encode(command), self._home)
+
+    def counted(self, number: int, shard: Shard, instrument: str, quantity: int, time: int) -> Output:
+        """The books hold more, or less, without a trade: the trader of a real broker compares them with its account."""
+        counted = Counted(instrument=instrument, quantity=quantity, time=time, **self._next(number, shard))
+        return Output(self._commands, self._account, encode(counted), self._home)
 
     def prices(self, number: int, shard: Shard, moved: Mapping[str, int], time: int) -> Output:
         """Last prices, in smallest units, of what is held."""

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol, TypeVar
 
 from agents.context import Context
@@ -31,6 +32,7 @@ from agents.trading.news import (
 from panda_streams.brokers.port import ConnectedTrader
 from panda_streams.domain import callbook
 from panda_streams.domain.brokerage import Answer, AnswerKind, BrokerBook, BrokerClient, LoggedOut, Unreachable
+from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.callbook import CallBook, CallKind, CallState, Due, Moment
 from panda_streams.domain.risk.modes import Mode
 from tables.trader import TraderRow
@@ -92,7 +94,9 @@ class Courier:
         self._called = asyncio.Event()
         self._hinted = True
         self._read_at = 0.0
-        self._compared_at = 0.0
+        self._compared_at = self._tried_at = 0.0
+        self._suspected: dict[str, int] = {}
+        """What the last comparison found and nobody was told of yet."""
         self._closed = False
         self.trouble = ""
         """Why nothing can be sent, for people; empty if all is well."""
@@ -244,7 +248,7 @@ class Courier:
     def _send(self, due: Due) -> Answer:
         """Make a call, in the courier's thread."""
         call, client = due.call, self._client
-        if not self._shop.licensed() or (due.kind is not CallKind.CANCEL and self._mode() is Mode.HALTED_HARD):
+        if not self._may_send(due):
             return _NOT_SENT
         if due.kind is CallKind.PLACE:
             return client.place(call.request, call.time)
@@ -253,6 +257,14 @@ class Courier:
             return client.cancel(call.broker_id, call.time)
         assert call.change is not None
         return client.modify(call.broker_id, call.change, call.time)
+
+    def _may_send(self, due: Due) -> bool:
+        """Look once more, in the moment before a call leaves."""
+        # Dismissed, it may find that its worker has the account again: for another courier.
+        if self._closed or not self._shop.licensed():
+            return False
+        halt = Mode.HALTED if due.kind is CallKind.PLACE and not due.call.closes else Mode.HALTED_HARD
+        return due.kind is CallKind.CANCEL or self._mode().rank < halt.rank
 
     # The broker's book
 
@@ -264,7 +276,7 @@ class Courier:
         if self.trouble:
             return since >= _TROUBLE_S
         if self._hinted and book.live:
-            return True
+            return since >= pace.look_s
         if book.live and not self._context.ordered:
             return since >= pace.poll_s
         if book.unknown or book.unseen:
@@ -283,6 +295,8 @@ class Courier:
 
     def _compare_is_due(self) -> bool:
         pace, book = self._trader.pace, self._shop.row().book
+        if time.monotonic() - self._tried_at < pace.poll_s:
+            return False
         if any(call.state in (CallState.SENDING, CallState.UNKNOWN) for call in book.calls.values()) or book.unseen:
             return False  # what it has traded may be in what the account holds, and in no book of ours
         level = self._context.levels.last(self._context.namespace, RECONCILE)
@@ -292,17 +306,35 @@ class Courier:
         return not self._compared_at or time.monotonic() - self._compared_at >= pace.reconcile_s
 
     async def _compare(self) -> None:
-        """Compare all that the account holds with the books, if its book stands still meanwhile."""
-        book = self._book(self._shop.row().book.overnight)
-        before = await self._ask(book)
-        asked_at = time.time_ns() // 1_000_000
+        """Compare all that the account holds with the books, if its book stands still meanwhile.
+
+        A difference counts once it was found twice: an account may hold something a moment before, or after, its trades
+        are told.
+        """
+        self._tried_at, asked_at = time.monotonic(), time.time_ns() // 1_000_000
+        look = self._book(self._shop.row().book.overnight)
+        before = await self._ask(look)
         await self._tell(Read(before, asked_at, self._now()))
         holdings = await self._ask(self._client.holdings)
-        if await self._ask(book) != before:
+        if not before.whole or await self._ask(look) != before:
             self._hinted = True
             return
+        book, now = self._shop.row().book, self._now()
+        apart = frozenset(filter(partial(self._settles, now), {*book.held, *(held.instrument for held in holdings)}))
+        found = callbook.differences(book, holdings, apart)
+        if found != self._suspected:
+            self._suspected = found
+            if found:
+                return
         self._compared_at = time.monotonic()
-        await self._tell(Compared(holdings, self._now()))
+        await self._tell(Compared(holdings, apart, now))
+
+    def _settles(self, now: Moment, name: str) -> bool:
+        """Whether an instrument is a contract that expires today or has: exchange, broker and books settle it each in
+        its time, without a trade."""
+        instrument = self._context.instruments.get(name)
+        expiry = instrument.expiry if instrument is not None else None
+        return expiry is not None and expiry <= trading_date(now.broker)
 
     # The simulated broker's clock
 

@@ -56,6 +56,8 @@ class Compared:
     """All that the account holds was read, while its book stood still."""
 
     holdings: tuple[BrokerHolding, ...]
+    apart: frozenset[str]
+    """Instruments that cannot be compared now."""
     now: Moment
 
 

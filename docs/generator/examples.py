@@ -26,6 +26,7 @@ from panda_streams.events import (
     Command,
     CommandKind,
     Completed,
+    Counted,
     DayEnd,
     DeadLetter,
     Filled,
@@ -181,6 +182,9 @@ EXAMPLES: dict[type, bytes] = {
                 change=None,
                 time=1623126845000,
                 until=1623126905000,
+            ),
+            Counted(
+                **{**_ARM, "producer": "execution/2"}, instrument=_FILL.instrument, quantity=100, time=1623126845000
             ),
             OrderReport(
                 **{**_ARM, "producer": "trader"},

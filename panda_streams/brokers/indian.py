@@ -34,10 +34,10 @@ class IndianAccount:
 
     def counted(self, tally: Tally, fill: Fill, instrument: Instrument) -> Tally:
         who, traded = fill.strategy_id, (fill.quantity, fill.price)
+        if not fill.charges:
+            return tally  # settled without a trade, or moved from one book to another
         if fill.role is not Role.SETTLEMENT:
             return add(tally, who, instrument, fill.product, fill.side, *traded, fill.charges)
-        if not fill.charges:
-            return tally
         return add_exercise(tally, who, instrument, fill.quantity, _underlying(instrument, fill.price), fill.charges)
 
     def contract_note(self, tally: Tally, on: date) -> dict[str, dict[str, Decimal]]:

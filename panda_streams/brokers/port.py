@@ -49,6 +49,8 @@ class Pace:
 
     poll_s: float
     """Between two looks into the broker's book while an order is there, if nothing tells of a change."""
+    look_s: float
+    """Between two looks at the least, however often something tells of a change: a broker takes so many a second."""
     idle_s: float
     """Between two looks while none is."""
     absent_after_s: float

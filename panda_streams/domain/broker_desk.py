@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
-from panda_streams.domain.brokerage import BrokerStatus, BrokerTrade, Known, Modification, Word
+from panda_streams.domain.brokerage import BrokerOrder, BrokerStatus, BrokerTrade, Known, Modification, Word
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.callbook import Stranger
 from panda_streams.domain.desk import Change, Desk
@@ -24,6 +24,7 @@ from panda_streams.domain.positions import Position
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import OrderType, Side, Validity, identify
 from panda_streams.domain.ticks import Depth, Place, Tick, TickRef, price_of
+from panda_streams.domain.waiting import NEVER
 
 __all__ = ["Ask", "BrokerDesk"]
 
@@ -42,8 +43,9 @@ _STOP_LIMIT = Decimal("0.02")
 options, and one with too narrow a limit is jumped over."""
 _BREACH_MS = 5000
 """Event time that a stop at the exchange has for closing a position whose stop was reached; then the arm does."""
-_CALM_MS = 5000
-"""Event time for which the arm decides no exit after the broker has refused one: no storm of refused orders."""
+_CALM_MS, _CALMEST_MS = 5000, 300_000
+"""Event time for which the arm decides no exit after the broker has refused one, twice as long after each further
+refusal: an exit that is refused all day must not use up the day's orders."""
 _TRAIL = Decimal("0.002")
 """A trailing stop at the exchange is moved once it is to move by this share: a broker takes 25 changes of an order."""
 _MODIFICATIONS = 25
@@ -148,7 +150,9 @@ class BrokerDesk(Desk):
             case Known.UNKNOWN if state is OrderState.SENDING:
                 return [self._step(order, OrderEvent.LOSE, time)]
             case Known.DROPPED:
-                reason = word.reason or order.withdrawn or Reason.BROKER_LIMIT
+                if word.reason is not None:
+                    self._calm_down(order, time)
+                reason = word.reason or order.withdrawn or Reason.BROKER_CANCELLED
                 return [self._end(order, OrderEvent.CANCEL, time, reason)]
             case Known.REFUSED:
                 return self._refused(order, word, cause)
@@ -165,8 +169,11 @@ class BrokerDesk(Desk):
         if order.state in (OrderState.INTENT, OrderState.SENDING, OrderState.UNKNOWN):
             if order.state is OrderState.INTENT:
                 order = advance(order, OrderEvent.SEND)
-            waits = word.order.status is BrokerStatus.TRIGGER_PENDING
+            # One with a trigger that is on its way to the exchange will wait there, too.
+            coming = word.order.status is BrokerStatus.PENDING and order.trigger is not None
+            waits = coming or word.order.status is BrokerStatus.TRIGGER_PENDING
             changes.append(self._step(order, OrderEvent.ARM if waits else OrderEvent.OPEN, cause.time))
+        self._fit(self.orders[order.order_id], word.order, word.trades, cause.time)
         for trade in word.trades:
             found = self.orders.get(order.order_id)
             if found is None:
@@ -184,14 +191,26 @@ class BrokerDesk(Desk):
             changes.append(self._end(left, OrderEvent.CANCEL, cause.time, left.withdrawn or Reason.BROKER_CANCELLED))
         return changes
 
+    def _fit(self, order: Order, there: BrokerOrder, trades: Iterable[BrokerTrade], time: int) -> None:
+        """Have an order be as large as what it has traded, and larger while it may trade more at the broker: it was
+        asked to be made smaller, and the exchange was faster, or it was changed by hand. Else it would have ended here,
+        and what it trades from then on would be in no book."""
+        traded = order.filled + sum(trade.quantity for trade in trades if _fill_id(trade) not in order.fill_ids)
+        if traded < order.quantity:
+            return
+        lives = not there.status.terminal and traded < there.quantity
+        quantity = there.quantity if lives else traded
+        if quantity == order.quantity:
+            return
+        order = order.model_copy(update={"quantity": quantity})
+        self._replace(order)
+        if lives and order.reduces:
+            self._withdraw(order, OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
+
     def _traded(self, order: Order, trade: BrokerTrade, cause: TickRef) -> list[Change]:
-        fill_id = identify("fill", trade.exchange, trade.trade_id, trade.broker_id)
+        fill_id = _fill_id(trade)
         if fill_id in order.fill_ids:
             return []
-        if trade.quantity > order.remaining:
-            # It was asked to be made smaller, and the exchange was faster.
-            order = order.model_copy(update={"quantity": order.filled + trade.quantity})
-            self._replace(order)
         dealt = Trade(trade.quantity, trade.price)
         fill = Fill(
             fill_id=fill_id,
@@ -212,11 +231,12 @@ class BrokerDesk(Desk):
         return [change._replace(time=cause.time) for change in self.apply(order, fill)]
 
     def _refused(self, order: Order, word: Word, cause: TickRef) -> list[Change]:
-        time, held = cause.time, self.positions.get(order.strategy_id)
-        if order.reduces and order.signal_id is None and held is not None:
-            plain_on = trading_date(time).isoformat() if order.overnight else held.plain_on
-            update = {"calm_until": time + _CALM_MS, "plain_on": plain_on}
-            self.positions[order.strategy_id] = held.model_copy(update=update)
+        time = cause.time
+        self._calm_down(order, time)
+        held = self.positions.get(order.strategy_id)
+        if order.overnight and held is not None:
+            plain = {"plain_on": trading_date(time).isoformat()}
+            self.positions[order.strategy_id] = held.model_copy(update=plain)
         ended = self._end(order, OrderEvent.REJECT, time, word.reason or Reason.BROKER_REFUSED)
         return [ended._replace(note=word.text), *self._instead(order, word, cause)]
 
@@ -245,6 +265,14 @@ class BrokerDesk(Desk):
             "turnover": Decimal(0),
         }
         return order.model_copy(update=fresh)
+
+    def _calm_down(self, order: Order, time: int) -> None:
+        """Decide no exit of a position for a while, after one that the arm has decided could not be placed."""
+        held = self.positions.get(order.strategy_id)
+        if order.reduces and order.signal_id is None and held is not None:
+            wait = min(_CALM_MS * 2 ** min(held.refused, 10), _CALMEST_MS)
+            calm = {"calm_until": time + wait, "refused": held.refused + 1}
+            self.positions[order.strategy_id] = held.model_copy(update=calm)
 
     def _absent(self, order: Order, time: int) -> list[Change]:
         """It never reached the broker: an entry ends; what closes is tried again, under an id of its own."""
@@ -304,13 +332,12 @@ class BrokerDesk(Desk):
         return [change._replace(time=cause.time) for change in self.apply(order, fill)]
 
     def hand_over(self, strategy_id: str | None, action: str, cause: TickRef) -> list[Change]:
-        """Give a strategy what is nobody's, at what it cost; or close it at the market, for None."""
+        """Give a strategy what is nobody's, at what it cost; or close it at the market, for None. What is being closed
+        is left to that."""
         held = self.positions.get(UNATTRIBUTED)
-        if held is None:
+        if held is None or self._is_closing(UNATTRIBUTED, Role.FLATTEN):
             return []
         if strategy_id is None:
-            if self._is_closing(UNATTRIBUTED, Role.FLATTEN):
-                return []
             return self._decide(self._own_order(UNATTRIBUTED, held, Role.FLATTEN, cause, action), cause.time)
         price = (held.cost / held.quantity).quantize(self._instrument.tick_size)
         changes = self._moved_by_hand(UNATTRIBUTED, -held.quantity, price, held.product, f"{action}/from", cause)
@@ -323,6 +350,22 @@ class BrokerDesk(Desk):
         if kept is not None:
             self.positions[UNATTRIBUTED] = kept
         return changes
+
+    def _close_intraday(self, place: Place) -> list[Change]:
+        """What is nobody's stays then, too."""
+        kept = self.positions.pop(UNATTRIBUTED, None)
+        changes = super()._close_intraday(place)
+        if kept is not None:
+            self.positions[UNATTRIBUTED] = kept
+        return changes
+
+    def _square_off_of(self, position: Position) -> int:
+        """Not while the arm is to be calm, and not once the market has closed: the broker would refuse it."""
+        due = super()._square_off_of(position)
+        if due == NEVER or position.calm_until <= due:
+            return due
+        session = self._exchange.session(self._instrument, position.calm_until)
+        return position.calm_until if session is not None and position.calm_until < session.closes else NEVER
 
     def _watch(self, strategy_id: str) -> None:
         if strategy_id != UNATTRIBUTED:
@@ -484,7 +527,7 @@ class BrokerDesk(Desk):
                     and _CLAIMS[other.role] < _CLAIMS[order.role]
                     and other.order_type is not OrderType.MARKET
                 ):
-                    self._withdraw(other, OrderEvent.CANCEL, cause.time, Reason.POSITION_CLOSED)
+                    self._withdraw(other, OrderEvent.CANCEL, cause.time, Reason.MADE_WAY)
             return []
         return self._rest(strategy_id, position, free, cause)
 
@@ -571,3 +614,7 @@ class BrokerDesk(Desk):
         stepped = advance(order, event)
         self._replace(stepped)
         return Change(stepped, time, reason=reason)
+
+
+def _fill_id(trade: BrokerTrade) -> str:
+    return identify("fill", trade.exchange, trade.trade_id, trade.broker_id)

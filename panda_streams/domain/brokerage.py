@@ -5,6 +5,7 @@ A trader's client speaks these; the execution agent and the account's book of ca
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
@@ -195,6 +196,14 @@ class BrokerBook(Value):
     trades: tuple[BrokerTrade, ...]
     triggers: tuple[BrokerTrigger, ...] | None = None
     """What rests overnight, whoever has placed it; None if it was not asked for."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that its orders were filled stands among its trades."""
+        traded = Counter[str]()
+        for trade in self.trades:
+            traded[trade.broker_id] += trade.quantity
+        return all(traded[order.broker_id] >= order.filled for order in self.orders)
 
 
 class Known(StrEnum):

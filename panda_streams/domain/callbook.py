@@ -6,7 +6,7 @@ what became of it: an answer, its book, or the lack of it there. Nothing is ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
@@ -45,6 +45,8 @@ __all__ = [
     "asked_cancel",
     "asked_change",
     "asked_place",
+    "counted",
+    "differences",
     "due",
     "put_off",
     "read_book",
@@ -55,7 +57,8 @@ __all__ = [
 ]
 
 _AGAIN_MS = 2000
-"""A change or cancellation that has not shown in the broker's book is asked for again after this long."""
+"""What has not shown in the broker's book is asked for again after this long: a cancellation, another quantity, or a
+change that got no clear answer."""
 _THROTTLED_MS = 1100
 """A call that came too fast waits for the next second of the broker's clock."""
 _SKEW_MS = 60_000
@@ -97,6 +100,10 @@ class Call(Value):
     broker_id: str | None = None
     sent_at: int = 0
     """Wall time at which it last became SENDING, milliseconds since the epoch."""
+    day: str = ""
+    """The date then, on the broker's clock: only the book of that day tells of it."""
+    quantity: int | None = None
+    """As the broker's book had it last."""
     change: Modification | None = None
     """What it is to become and, as far as is known, is not yet."""
     cancel: bool = False
@@ -289,7 +296,7 @@ def starting(book: CallBook, due: Due, now: Moment) -> Heard:
     rates = book.rates.counted(now.broker, placing=_counts(due.kind, call))
     book = book.model_copy(update={"rates": rates})
     if due.kind is CallKind.PLACE:
-        call = call.model_copy(update={"state": CallState.SENDING, "sent_at": now.wall})
+        call = call.model_copy(update={"state": CallState.SENDING, "sent_at": now.wall, "day": _day(now)})
         word = Word(known=Known.SENDING, time=now.broker)
         return Heard(_with(book, name, call), (_told(name, call, word),))
     modified = call.modified + (due.kind is CallKind.MODIFY)
@@ -330,9 +337,15 @@ def _changed(call: Call, due: Due, answer: Answer, now: Moment) -> Call:
     wait = {"wait_until": now.wall + _AGAIN_MS}
     if due.kind is CallKind.CANCEL or answer.kind not in (AnswerKind.TAKEN, AnswerKind.REFUSED):
         return call.model_copy(update=wait)  # the book tells whether it is done
-    if call.change != due.call.change:
+    change = due.call.change
+    if call.change != change or change is None:
         return call  # another one was asked for meanwhile
-    return call.model_copy(update={"change": None})
+    if answer.kind is AnswerKind.TAKEN:
+        # Of a quantity the book tells, too: an order that stays too large closes more than there is.
+        left = None if change.quantity is None else Modification(quantity=change.quantity)
+        return call.model_copy(update={"change": left, **(wait if left is not None else {})})
+    shrinks = change.quantity is not None and change.quantity < (call.quantity or call.request.quantity)
+    return call.model_copy(update={"change": None, "cancel": shrinks})
 
 
 def restarted(book: CallBook, now: Moment) -> Heard:
@@ -379,7 +392,8 @@ def read_book(
         dealt = trades.get(order.broker_id, [])
         name = resting.names.get(order.broker_id) or book.by_broker(order.broker_id)
         name = name or (tags.get(order.tag) if order.tag is not None else None)
-        if name is None:
+        # A second order under one label is none of ours.
+        if name is None or book.calls[name].broker_id not in (None, order.broker_id):
             beyond = _beyond(order, dealt, remembered(order.broker_id))
             if beyond is not None:
                 strangers += beyond
@@ -389,14 +403,12 @@ def read_book(
                     quarantined.append(order)
             continue
         call = book.calls[name]
-        if call.broker_id is not None and call.broker_id != order.broker_id:
-            quarantined.append(order)  # a second one under the same label
-            continue
         seen.add(name)
         filled = sum(trade.quantity for trade in dealt)
         if filled < order.filled:
             continue  # its trades come with a later look
-        call = _compared(call.model_copy(update={"state": CallState.TAKEN, "broker_id": order.broker_id}), order)
+        there = {"state": CallState.TAKEN, "broker_id": order.broker_id, "quantity": order.quantity}
+        call = _compared(call.model_copy(update=there), order)
         if order.status is BrokerStatus.PAST:
             book = _without(book, name)
             words.append(_told(name, call, Word(known=Known.DROPPED, time=now.broker, reason=Reason.BOOK_GONE)))
@@ -436,7 +448,7 @@ def read_book(
             continue
         if call.request.overnight and found.triggers is None:
             continue
-        day_over = not call.request.overnight and trading_date(call.time) != trading_date(now.broker)
+        day_over = not call.request.overnight and call.day != _day(now)
         late = asked_at >= call.sent_at + absent_after_ms
         if day_over and call.state is CallState.UNKNOWN:
             overdue.append(name)
@@ -550,17 +562,28 @@ def _told_of(call: Call) -> int:
     return call.told[1] if call.told is not None else 0
 
 
-def reconciled(book: CallBook, holdings: Iterable[BrokerHolding], now: Moment) -> Heard:
+def counted(book: CallBook, instrument: str, quantity: int) -> CallBook:
+    """Take note that the arm's books hold more, or less, without a trade."""
+    return _counted(book, instrument, quantity)
+
+
+def differences(book: CallBook, holdings: Iterable[BrokerHolding], apart: Collection[str] = ()) -> dict[str, int]:
+    """What the account holds beyond the arm's books, by instrument; negative where it holds less. What is `apart` is
+    not compared."""
+    beyond = {instrument: -quantity for instrument, quantity in book.held.items()}
+    for holding in holdings:
+        beyond[holding.instrument] = beyond.get(holding.instrument, 0) + holding.quantity
+    return {name: quantity for name, quantity in sorted(beyond.items()) if quantity and name not in apart}
+
+
+def reconciled(book: CallBook, holdings: Sequence[BrokerHolding], now: Moment, *, apart: Collection[str] = ()) -> Heard:
     """Compare what the account holds with what the arm's books hold in all; the difference is nobody's."""
     total: dict[str, list[BrokerHolding]] = {}
     for holding in holdings:
         total.setdefault(holding.instrument, []).append(holding)
     strangers = []
-    for instrument in sorted({*total, *book.held}):
+    for instrument, quantity in differences(book, holdings, apart).items():
         found = total.get(instrument, [])
-        quantity = sum(holding.quantity for holding in found) - book.held.get(instrument, 0)
-        if not quantity:
-            continue
         price = next((holding.price for holding in found if holding.price > 0), Decimal(0))
         strangers.append(
             Stranger(
@@ -586,6 +609,10 @@ def resolved(book: CallBook, name: str, now: Moment) -> Heard:
     return Heard(_without(book, name), (_told(name, call, Word(known=Known.ABSENT, time=now.broker)),))
 
 
+def _day(now: Moment) -> str:
+    return trading_date(now.broker).isoformat()
+
+
 def _told(name: str, call: Call, word: Word) -> tuple[str, str, int, Word]:
     return name, call.request.instrument, call.shard, word
 
@@ -595,7 +622,7 @@ def _beyond(order: BrokerOrder, dealt: list[BrokerTrade], known: Ended | None) -
     filled = sum(trade.quantity for trade in dealt)
     if known is not None and filled <= known.filled:
         return None
-    if known is None and not dealt and not order.tag:
+    if known is None and not dealt and (not order.tag or order.status.terminal):
         return None
     left, new = (known.filled if known is not None else 0), list[Stranger]()
     for trade in dealt:

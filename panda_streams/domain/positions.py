@@ -28,6 +28,8 @@ class Position(Value):
     """At a real broker: event time at which its stop was reached, while the one at the exchange has not closed it."""
     calm_until: int = 0
     """At a real broker: event time before which the arm decides no exit, for the broker has refused one."""
+    refused: int = 0
+    """At a real broker: how often that has happened since the last fill."""
     plain_on: str = ""
     """At a real broker: the trading date on which it has refused a stop that rests overnight: on that date the
     position's stops are of the day."""
@@ -43,7 +45,9 @@ def moved(before: Position | None, signed: int, fill: Fill, decimals: int) -> Po
         return Position(quantity=quantity, product=fill.product, since=fill.time, cost=quantity * fill.price, best=best)
     grows = signed * quantity > 0
     change = signed * fill.price if grows else -portion(before.cost, -signed, before.quantity)
-    return before.model_copy(update={"quantity": quantity, "product": fill.product, "cost": before.cost + change})
+    return before.model_copy(
+        update={"quantity": quantity, "product": fill.product, "cost": before.cost + change, "refused": 0}
+    )
 
 
 def adjusted(position: Position, ratio: Ratio) -> Position | None:

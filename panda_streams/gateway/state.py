@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from panda_streams.brokers.port import Broker
+from panda_streams.domain.orders import UNATTRIBUTED
 from panda_streams.events import Health
 from panda_streams.gateway.stages import stages
 from panda_streams.gateway.stops import stop_view
@@ -346,7 +347,9 @@ def _reason(
     return "" if books else "no book yet: the arm has handled no signal of a strategy"
 
 
-def _summary(view: NamespaceView, books: tuple[PortfolioView, ...]) -> SummaryView:
+def _summary(view: NamespaceView, books: Iterable[PortfolioView]) -> SummaryView:
+    """What the strategies have together; what is nobody's was bought with none of their money."""
+    books = [book for book in books if book.strategy_id != UNATTRIBUTED]
     currencies = sorted({book.currency for book in books})
     reason = view.reason
     if len(currencies) > 1:

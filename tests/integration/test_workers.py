@@ -372,7 +372,7 @@ def test_a_second_worker_of_the_same_instance_is_refused(
         ({"PANDA_PORT_BASE": "40000"}, 2, "PANDA_PORT_BASE"),
         ({"PANDA_WORLD": "moon"}, 2, "PANDA_WORLD"),
         ({"BROKER_NAMESPACE": "nobody"}, 2, "nobody"),
-        ({"BROKER_NAMESPACE": "zerodha"}, 2, "zerodha.signals.raw"),
+        ({"BROKER_NAMESPACE": "zerodha", "PANDA_KITE_PROFILE": "production"}, 2, "PANDA_KITE_PROFILE"),
         ({"PANDA_PARTITIONS": "8"}, 4, "partitions"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from panda_streams.codec import encode
-from panda_streams.events import Level
-from panda_streams.levels import UNSET, Levels, limit_setting
+from panda_streams.events import Level, Mode
+from panda_streams.levels import MODE, UNSET, Levels, limit_setting
 from panda_streams.topics import level_key
 
 LOSS = "account/max_daily_loss"
@@ -56,3 +56,22 @@ def test_a_limit_that_this_version_cannot_read_is_passed_over(key, value):
 
     assert levels.limits("paper") == {LOSS: "100"}
     assert levels.revision == 1
+
+
+def test_a_halt_that_comes_while_another_thread_looks_for_the_mode_is_in_force() -> None:
+    class Interrupted(Levels):
+        halts = 1
+
+        def _mode(self, namespace: str) -> tuple[Mode, Level | None]:
+            found = super()._mode(namespace)
+            if self.halts:
+                self.halts -= 1
+                halt = Level(world="sim", scope="all", setting=MODE, value="HALTED", who="asha", at=0, reason="now")
+                self.apply("control", level_key("all", MODE), encode(halt))
+                self.mode(namespace)
+            return found
+
+    levels = Interrupted()
+    levels.mode("zerodha")
+
+    assert levels.mode("zerodha")[0] is Mode.HALTED

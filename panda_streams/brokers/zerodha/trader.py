@@ -24,6 +24,8 @@ _TAG_LENGTH = 20
 _LOCAL_POLL_S = 0.5
 _POLL_S = 2.0
 """Of the ten calls a second that Kite allows beside orders; the websocket tells of changes earlier."""
+_LOOK_S = 0.4
+"""A look takes two of those calls, three where stops may rest overnight, and a comparison eight at the most."""
 _IDLE_S = 15.0
 _RECONCILE_S = 300.0
 _MARGIN_S = 1.0
@@ -44,6 +46,7 @@ class ZerodhaTrader(IndianAccount):
         local = self.settings.kite_profile is KiteProfile.SIMULATOR
         return Pace(
             poll_s=_LOCAL_POLL_S if local else _POLL_S,
+            look_s=0.0 if local else _LOOK_S,
             idle_s=_IDLE_S,
             absent_after_s=self.settings.kite_absent_after_s,
             settle_in_s=self.settings.kite_timeout_s + _MARGIN_S,

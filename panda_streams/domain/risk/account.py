@@ -154,9 +154,9 @@ class Account(Value):
         return long, short
 
     def _books(self, scope: Scope) -> Iterable[Book]:
-        """Those of one strategy, or all."""
+        """That of one strategy, or those of all."""
         if scope.strategy_id is None:
-            return self.books.values()
+            return [book for name, book in self.books.items() if name != UNATTRIBUTED]
         return [self.books[scope.strategy_id]] if scope.strategy_id in self.books else []
 
 
@@ -175,7 +175,8 @@ class Valued(NamedTuple):
     of: Mapping[str, Worth]
     """By strategy_id."""
     total: Worth
-    """All of them together."""
+    """All strategies together, without what is nobody's: the owner's long-term holdings are no exposure of the arm, and
+    neither its gain nor its loss."""
 
 
 _NOTHING = Worth(ZERO, ZERO, ZERO)
@@ -195,7 +196,9 @@ def valued(books: Mapping[str, Book], prices: Mapping[str, Decimal]) -> Valued:
     else:
         of = {name: _worth(book, prices) for name, book in books.items()}
     equity, long, short = ZERO, ZERO, ZERO
-    for one in of.values():
+    for name, one in of.items():
+        if name == UNATTRIBUTED:
+            continue
         equity, long, short = equity + one.equity, long + one.long, short + one.short
     found = Valued(of, Worth(equity, long, short))
     _last = books, prices, found

@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 from panda_streams.domain.bookings import Booking, BookingKind
+from panda_streams.domain.orders import UNATTRIBUTED
 from panda_streams.domain.risk.account import Account, Book, valued
 from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, levels_of, strategy_level
 from panda_streams.domain.risk.modes import Latch, StopReason
@@ -122,6 +123,8 @@ def breaches(
     now, start = {}, {}
     books = valued(account.books, account.prices)
     for strategy_id, worth in books.of.items():
+        if strategy_id == UNATTRIBUTED:
+            continue
         level = strategy_level(strategy_id)
         now[level] = worth.equity
         start[level] = day.start.get(strategy_id, capitals.get(strategy_id, worth.equity))

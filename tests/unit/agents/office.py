@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from threading import Lock
 from typing import Any
@@ -38,7 +38,7 @@ from panda_streams.domain.callbook import CallState
 from panda_streams.domain.orders import Product
 from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.signals import OrderType, Side, Validity, identify
-from panda_streams.events import Command, CommandKind, OrderReport, StageBeat, StrangerReport
+from panda_streams.events import Command, CommandKind, Counted, OrderReport, StageBeat, StrangerReport
 from panda_streams.identity import World
 from panda_streams.streams.agent import Part
 from tables.trader import TraderRow
@@ -70,6 +70,13 @@ class FakeBroker:
     """Orders that the book does not show yet."""
     extra: dict[str, int] = field(default_factory=dict)
     """What the account holds beside today's trades."""
+    glimpsed: deque[Counter[str]] = field(default_factory=deque)
+    """What the account holds for one look alone, beside all else."""
+    looks: int = 0
+    """How often its book was read."""
+    asked_for_holdings: int = 0
+    late_trades: int = 0
+    """How often the book is still read without its trades."""
     logged_in: bool = True
     answers: bool = True
     clock: int = 0
@@ -193,16 +200,23 @@ class FakeBroker:
 
     def book(self, *, overnight: bool) -> BrokerBook:
         with self._lock:
+            self.looks += 1
             self._check()
             shown = {broker_id: order for broker_id, order in self.orders.items() if broker_id not in self.hidden}
             trades = tuple(trade for trade in self.trades if trade.broker_id in shown)
+            if trades and self.late_trades:
+                self.late_trades -= 1
+                trades = ()
             triggers = tuple(self.triggers.values()) if overnight else None
             return BrokerBook(orders=tuple(shown.values()), trades=trades, triggers=triggers)
 
     def holdings(self) -> tuple[BrokerHolding, ...]:
         with self._lock:
             self._check()
+            self.asked_for_holdings += 1
             held = Counter(self.extra)
+            if self.glimpsed:
+                held += self.glimpsed.popleft()
             for trade in self.trades:
                 held[trade.instrument] += trade.quantity if trade.side is Side.BUY else -trade.quantity
             return tuple(
@@ -227,7 +241,7 @@ class _Trader(IndianAccount):
     broker: FakeBroker
 
     endpoint = "memory"
-    pace = Pace(poll_s=0.01, idle_s=0.05, absent_after_s=0.15, settle_in_s=0.02, reconcile_s=0.1)
+    pace = Pace(poll_s=0.01, look_s=0.0, idle_s=0.05, absent_after_s=0.15, settle_in_s=0.02, reconcile_s=0.1)
 
     def latency(self, order_id: str) -> int:
         return 0
@@ -250,12 +264,14 @@ class _Trader(IndianAccount):
 class Office:
     """A trader at work; use it within `async with`."""
 
-    def __init__(self, broker: FakeBroker | None = None, *, ordered: bool = False) -> None:
+    def __init__(self, broker: FakeBroker | None = None, *, ordered: bool = False, **pace: float) -> None:
         self.broker = broker or FakeBroker()
         self.context = a_context(namespace="zerodha", ordered=ordered)
         self.licensed = True
         self.broken = False
-        self._trader = type("Trader", (_Trader,), {"broker": self.broker})(Calendar.always_open())
+        self._trader = type("Trader", (_Trader,), {"broker": self.broker, "pace": replace(_Trader.pace, **pace)})(
+            Calendar.always_open()
+        )
         self._offset = 0
         self._sequence = 0
         self.couriers: list[Courier] = []
@@ -323,6 +339,20 @@ class Office:
 
     def modify(self, order_id: str = "one", **change: Any) -> None:
         self._say(CommandKind.MODIFY, order_id, change=Modification(**change), time=self._now())
+
+    def counts(self, quantity: int) -> None:
+        """The books hold more without a trade."""
+        self._sequence += 1
+        counted = Counted(
+            world="sim",
+            namespace="zerodha",
+            instrument=INFY,
+            quantity=quantity,
+            time=self._now(),
+            producer="execution/0",
+            sequence=self._sequence,
+        )
+        self._deliver(encode(counted))
 
     def _now(self) -> int:
         return T0 if self.context.ordered else time.time_ns() // 1_000_000

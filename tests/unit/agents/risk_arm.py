@@ -95,7 +95,15 @@ class RiskArm:
         return signal
 
     def update(
-        self, sequence: int, order_id: str, state: OrderState, fill: Fill | None, *, time: int = T0, shard: int = 0
+        self,
+        sequence: int,
+        order_id: str,
+        state: OrderState,
+        fill: Fill | None,
+        *,
+        time: int = T0,
+        shard: int = 0,
+        **changes: Any,
     ) -> None:
         instrument = {"instrument": fill.instrument, "strategy_id": fill.strategy_id} if fill else {}
         update = an_update(
@@ -108,7 +116,7 @@ class RiskArm:
             namespace=self.namespace,
             **instrument,
         )
-        self.deliver("orders.updates", encode(update))
+        self.deliver("orders.updates", encode(update.model_copy(update=changes)))
 
     def filled(self, sequence: int, fill: Fill, *, shard: int = 0) -> None:
         """A fill that ends its order."""

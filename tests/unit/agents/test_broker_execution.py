@@ -9,27 +9,32 @@ import orjson
 
 from agents.broker_execution import BrokerExecution
 from panda_streams.brokers.indian import IndianAccount
-from panda_streams.codec import decode, encode
+from panda_streams.codec import decode, decode_any, encode, encode_beat
 from panda_streams.domain.brokerage import BrokerOrder, BrokerStatus, BrokerTrade, Known, Word
 from panda_streams.domain.calendar import Calendar
 from panda_streams.domain.callbook import Stranger
+from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Product, Reason
 from panda_streams.domain.signals import Intent, OrderType, Side
 from panda_streams.events import (
+    Adjusted,
+    Beat,
     Command,
     CommandKind,
+    Counted,
     Filled,
     Flatten,
     Handover,
     OrderReport,
     OrderUpdate,
+    Phase,
     StageBeat,
     StrangerReport,
 )
 from tests.unit.agents.execution_arm import SECOND, a_validated, beat, ticks_log
 from tests.unit.agents.fakes import TICKS, a_config, a_context
 from tests.unit.bench import Bench
-from tests.unit.builders import INFY, T0, a_beat
+from tests.unit.builders import FUTURE, INFY, T0, a_beat
 
 VALIDATED, COMMANDS, REPORTS = "zerodha.signals.validated", "zerodha.broker.commands", "zerodha.broker.reports"
 ACCOUNT = {
@@ -60,7 +65,8 @@ class Arm:
         self._verdicts = self._reports = self._ticks = 0
 
     def tick(self, *prices: int | None) -> None:
-        for record in ticks_log(prices):
+        """Go on by a record a second; None is a beat."""
+        for record in ticks_log([*[None] * self._ticks, *prices])[self._ticks :]:
             self.bench.deliver(TICKS, self._ticks, record)
             self._ticks += 1
 
@@ -113,12 +119,12 @@ class Arm:
         )
         self.hear(order_id, Known.BOOK, second, broker_id=order.broker_id, order=order, trades=(trade,))
 
-    def stranger(self, quantity: int) -> None:
+    def stranger(self, quantity: int, price: int = 1400, instrument: str = INFY) -> None:
         found = Stranger(
-            key="trade/NSE/1/2",
-            instrument=INFY,
+            key=f"trade/NSE/{self._reports}/2",
+            instrument=instrument,
             quantity=quantity,
-            price=Decimal(1400),
+            price=Decimal(price),
             product="CNC",
             time=T0,
             text="by hand",
@@ -136,7 +142,13 @@ class Arm:
         self._reports += 1
 
     def commands(self) -> list[Command]:
-        return [decode(Command, output.value) for output in self.bench.to(COMMANDS)]
+        return [event for event in self._commands() if isinstance(event, Command)]
+
+    def counted(self) -> list[Counted]:
+        return [event for event in self._commands() if isinstance(event, Counted)]
+
+    def _commands(self) -> list[Command | Counted]:
+        return [decode_any(output.value, Command, Counted) for output in self.bench.to(COMMANDS)]
 
     def updates(self) -> list[OrderUpdate]:
         sent = [output.value for output in self.bench.to("zerodha.orders.updates")]
@@ -264,6 +276,59 @@ def test_what_is_nobodys_can_be_given_to_a_strategy_at_what_it_cost() -> None:
         ("Momentum", Side.BUY, 7, Decimal("1400.00")),
     ]
     assert arm.commands() == []
+
+
+def test_what_is_nobodys_in_a_share_that_nobody_looks_at_is_worth_what_it_cost_until_its_next_tick() -> None:
+    arm = Arm()
+    arm.tick(None)
+
+    arm.stranger(7)
+    arm.tick(None, 141_000, None)
+
+    said = [orjson.loads(output.value) for output in arm.bench.to("zerodha.orders.updates")]
+    assert [event["prices"] for event in said if event["kind"] == "prices"] == [{INFY: "1400.00"}, {INFY: "1410.00"}]
+
+
+def test_what_the_broker_has_no_price_for_is_booked_at_the_last_one() -> None:
+    arm = Arm()
+    arm.tick(140_000)
+    arm.fills(arm.order(), 5)
+    arm.tick(139_000)
+
+    arm.stranger(-5, price=0)
+
+    assert [update.fill.price for update in arm.updates() if update.fill is not None][-1] == Decimal("1390.00")
+
+
+def test_the_trader_hears_of_shares_that_a_split_has_made() -> None:
+    arm = Arm()
+    arm.tick(140_000)
+    arm.fills(arm.order())
+
+    arm.say(
+        Adjusted(
+            world="sim",
+            namespace="zerodha",
+            instrument=INFY,
+            ratio=Ratio(new=3, old=1),
+            time=T0 + SECOND,
+            producer="risk",
+            sequence=1,
+        )
+    )
+
+    assert [(counted.instrument, counted.quantity) for counted in arm.counted()] == [(INFY, 10)]
+
+
+def test_the_trader_hears_of_a_contract_that_was_settled() -> None:
+    arm = Arm()
+    arm.tick(None)
+    arm.stranger(50, instrument=FUTURE.id)
+
+    closed = Beat("sim", "sim", "1", 1, T0 + 7 * 3600 * SECOND, Phase.CLOSED, False)
+    arm.bench.deliver(TICKS, 1, encode_beat(closed))
+
+    assert [(counted.instrument, counted.quantity) for counted in arm.counted()] == [(FUTURE.id, -50)]
 
 
 def test_what_is_nobodys_can_be_closed_at_the_market() -> None:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from agents.reading import FEEDBACK_MS
-from panda_streams.domain.orders import OrderState
+from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Role
 from panda_streams.domain.risk.limits import Limits, LimitSet
 from panda_streams.domain.risk.modes import Mode, StopReason
 from panda_streams.domain.signals import Intent, Side
@@ -89,6 +89,18 @@ def test_money_that_an_operator_moves_is_neither_loss_nor_gain(
 
     expected = [StopReason.DAILY_LOSS, StopReason.DRAWDOWN] if stopped else []
     assert [latch.reason for latch in arm.stopped()] == expected
+
+
+def test_what_is_nobodys_is_neither_loss_nor_cash_nor_exposure_of_the_arm() -> None:
+    arm = losing(max_gross_exposure=Decimal(30_000))
+    arm.filled(1, a_fill(Side.BUY, 1000, "1000", order_id="found", strategy_id=UNATTRIBUTED))
+    arm.prices(2, "990", time=T0 + SECOND)
+    arm.signal(1, time=T0 + 3 * SECOND)
+
+    view = orjson.loads(arm.context.mirror.values["paper:risk"])
+    assert arm.stopped() == []
+    assert arm.rejected() == []
+    assert (view["cash"], view["day"]["equity"], view["day"]["profit"]) == ("90000", "99900", "-100")
 
 
 def test_a_reset_begins_the_day_anew() -> None:
@@ -319,6 +331,28 @@ def test_flattening_what_is_flat_is_done_at_once_and_halts() -> None:
     assert said.done
     assert [verdict.codes for verdict in arm.rejected()] == [("ARM_HALTED",)]
     assert arm.rejected()[0].rules[2].value == "FLATTENED: because (me)"
+
+
+def test_a_flattening_whose_order_is_refused_ends_undone_and_may_be_asked_for_again() -> None:
+    arm = losing()
+    arm.deliver_action(ActionKind.FLATTEN)
+
+    arm.update(1, "flat", OrderState.REJECTED, None, role=Role.FLATTEN, note="RMS: no")
+    arm.deliver_action(ActionKind.FLATTEN, "a2")
+
+    [said] = arm.completed()
+    assert (said.action_id, said.done) == ("a1", False)
+    assert said.detail.startswith("10 NSE:INFY of Momentum are still open, their order is REJECTED: RMS: no")
+    assert {command.action_id for _, command in arm.flattens()} == {"a1", "a2"}
+
+
+def test_a_flattening_whose_order_never_arrived_goes_on() -> None:
+    arm = losing()
+    arm.deliver_action(ActionKind.FLATTEN)
+
+    arm.update(1, "flat", OrderState.ABSENT, None, role=Role.FLATTEN)
+
+    assert arm.completed() == []
 
 
 def test_an_arm_is_not_resumed_while_it_is_being_flattened() -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from functools import wraps
 
-from agents.trading.courier import ABSENT, resolve_setting
+from agents.trading.courier import ABSENT, RECONCILE, resolve_setting
 from panda_streams.codec import decode, encode
-from panda_streams.domain.brokerage import BrokerStatus
-from panda_streams.domain.callbook import CallState
+from panda_streams.domain.brokerage import AnswerKind, BrokerStatus
+from panda_streams.domain.callbook import CallKind, CallState, Due
 from panda_streams.domain.orders import Reason
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.events import Action, ActionKind, Level, OrderReport, StrangerReport
 from panda_streams.topics import level_key
 from tests.unit.agents.office import FakeBroker, Office
-from tests.unit.builders import INFY, T0
+from tests.unit.builders import FUTURE, INFY, T0
 
 
 def in_a_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
@@ -29,8 +29,8 @@ def in_a_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
     return run
 
 
-def set_level(office: Office, setting: str, value: str) -> None:
-    level = Level(world="sim", scope="zerodha", setting=setting, value=value, who="asha", at=1, reason="a test")
+def set_level(office: Office, setting: str, value: str, at: int = 1) -> None:
+    level = Level(world="sim", scope="zerodha", setting=setting, value=value, who="asha", at=at, reason="a test")
     office.context.levels.apply("zerodha.control", level_key("zerodha", setting), encode(level))
 
 
@@ -143,6 +143,36 @@ async def test_a_worker_that_loses_the_account_at_the_last_moment_does_not_send(
 
 
 @in_a_loop
+async def test_a_courier_that_was_dismissed_does_not_send_though_its_worker_has_the_account_again() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place()
+        await office.until(lambda: office.state() is CallState.TAKEN, "taken")
+        call = office.row.book.calls["one"]
+        dismissed = office.couriers[-1]
+        office.restart()
+
+        answer = dismissed._send(Due(CallKind.PLACE, "one", call))
+
+        assert answer.kind is AnswerKind.THROTTLED
+        assert office.broker.calls == ["place one"]
+
+
+@in_a_loop
+async def test_an_entry_that_is_about_to_leave_as_the_arm_is_halted_stays() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place("entry")
+        await office.until(lambda: office.state("entry") is CallState.TAKEN, "taken")
+        entry, courier = office.row.book.calls["entry"], office.couriers[-1]
+
+        set_level(office, "mode", "HALTED")
+        answers = [
+            courier._send(Due(CallKind.PLACE, "again", entry.model_copy(update={"closes": c}))) for c in (False, True)
+        ]
+
+        assert [answer.kind for answer in answers] == [AnswerKind.THROTTLED, AnswerKind.TAKEN]
+
+
+@in_a_loop
 async def test_without_a_login_orders_are_held_and_go_out_after_it() -> None:
     async with Office(FakeBroker(logged_in=False)) as office:
         office.place()
@@ -153,6 +183,20 @@ async def test_without_a_login_orders_are_held_and_go_out_after_it() -> None:
         await office.until(lambda: office.state() is CallState.TAKEN, "taken")
 
         assert office.bench.task.agent.standing.trouble == ""
+
+
+@in_a_loop
+async def test_however_often_something_is_said_to_have_changed_the_book_is_read_only_so_often() -> None:
+    async with Office(poll_s=10, look_s=10) as office:
+        office.place()
+        await office.until(lambda: office.state() is CallState.TAKEN, "taken")
+        looks = office.broker.looks
+
+        for _ in range(50):
+            office.couriers[-1]._hint()
+            await asyncio.sleep(0.005)
+
+        assert office.broker.looks <= looks + 2  # of a comparison that was under way
 
 
 @in_a_loop
@@ -209,6 +253,50 @@ async def test_what_the_account_holds_beside_the_books_is_found_once_at_the_star
         await asyncio.sleep(0.3)
 
         assert [r.stranger.quantity for r in office.reports() if isinstance(r, StrangerReport)] == [25]
+
+
+@in_a_loop
+async def test_what_the_account_seems_to_hold_for_a_moment_is_in_no_book() -> None:
+    async with Office(FakeBroker(glimpsed=deque([Counter({INFY: 25})]))) as office:
+        await office.until(lambda: office.row.reconciled is not None, "compared")
+
+        assert office.broker.asked_for_holdings > 1
+        assert office.reports() == []
+
+
+@in_a_loop
+async def test_what_the_books_have_gained_without_a_trade_is_no_difference() -> None:
+    async with Office(FakeBroker(extra={INFY: 25}), reconcile_s=60) as office:
+        await office.until(lambda: len(office.reports()) == 1, "found")
+        office.broker.extra[INFY] = 50
+
+        office.counts(25)
+        set_level(office, RECONCILE, "now", at=time.time_ns() // 1_000_000)
+        asked = office.broker.asked_for_holdings
+        await office.until(lambda: office.broker.asked_for_holdings > asked, "looked")
+        await office.until(lambda: office.row.book.held == {INFY: 50}, "compared")
+
+        assert len(office.reports()) == 1
+
+
+@in_a_loop
+async def test_a_contract_that_has_expired_is_not_compared() -> None:
+    async with Office(FakeBroker(extra={FUTURE.id: 50})) as office:
+        await office.until(lambda: office.row.reconciled is not None, "compared")
+
+        assert office.reports() == []
+
+
+@in_a_loop
+async def test_nothing_is_compared_with_a_book_that_lacks_trades_of_its_orders() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place()
+        await office.until(lambda: "BOOK" in office.known(), "seen")
+        office.broker.late_trades = 8
+        office.broker._fill("1")
+        await office.until(lambda: office.state() is None, "ended")
+
+        assert not [r for r in office.reports() if isinstance(r, StrangerReport)]
 
 
 @in_a_loop

@@ -92,6 +92,12 @@ def test_a_fill_is_counted_for_the_contract_note_of_its_day() -> None:
     assert sum(TRADER.contract_note(counted, ON)["Momentum"].values()) > 0
 
 
+def test_shares_that_only_change_their_book_are_on_no_contract_note() -> None:
+    fill = a_fill(Side.SELL, 10, "1400", product=Product.CNC).model_copy(update={"charges": {}})
+
+    assert TRADER.counted(Tally(), fill, SHARE) == Tally()
+
+
 def test_an_exercise_is_counted_and_a_settlement_without_charges_is_not() -> None:
     charges = {"stt": Decimal("0.16")}
 

@@ -10,6 +10,7 @@ from panda_streams.brokers.indian import IndianAccount
 from panda_streams.domain.broker_desk import Ask, BrokerDesk
 from panda_streams.domain.brokerage import BrokerOrder, BrokerStatus, BrokerTrade, Known, Word
 from panda_streams.domain.calendar import Calendar
+from panda_streams.domain.callbook import Stranger
 from panda_streams.domain.desk import Change
 from panda_streams.domain.orders import Order, OrderState
 from panda_streams.domain.protection import Protection
@@ -67,6 +68,24 @@ class BrokerFloor:
 
     def flatten(self, at: int = 0) -> list[Change]:
         return self._say(self.desk.flatten("action", self._place().ref(-1, T0 + at), T0 + at))
+
+    def finds(self, quantity: int, at: int = 0, product: str = "CNC") -> list[Change]:
+        """The account has gained shares that are nobody's, at 100.00."""
+        self._number += 1
+        found = Stranger(
+            key=f"trade/NSE/{self._number}/1",
+            instrument=INFY,
+            quantity=quantity,
+            price=Decimal(100),
+            product=product,
+            time=T0 + at,
+            text="by hand",
+        )
+        return self._say(self.desk.take_over(found, self._place().ref(-1, T0 + at)))
+
+    def gives(self, strategy_id: str | None, action: str = "a", at: int = 0) -> list[Change]:
+        """An operator gives a strategy what is nobody's, or has it closed."""
+        return self._say(self.desk.hand_over(strategy_id, action, self._place().ref(-1, T0 + at)))
 
     def hear(self, name: str, known: Known, at: int = 0, **fields: Any) -> list[Change]:
         word = Word(known=known, time=T0 + at, **fields)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 from panda_streams.domain.brokerage import BrokerStatus, Known
-from panda_streams.domain.callbook import Stranger
 from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Reason, Role
 from panda_streams.domain.signals import OrderType, Side
-from tests.unit.builders import INFY, T0
+from tests.unit.builders import T0
 from tests.unit.domain.broker_floor import BrokerFloor
-from tests.unit.domain.desks import SQUARE_OFF, an_order
+from tests.unit.domain.desks import CLOSE, SQUARE_OFF, an_order
 
 
 def test_an_entry_is_given_to_the_trader_at_once_and_is_an_intent_until_he_says_more() -> None:
@@ -193,6 +192,55 @@ def test_a_stop_grows_with_the_position() -> None:
     assert floor.working("STOP").quantity == 10
 
 
+def a_stop_that_was_to_be_made_smaller() -> tuple[BrokerFloor, str]:
+    """Ten shares were held, with a stop for ten at the broker; four were sold by an order of another kind."""
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.place(an_order(Side.SELL, 4, name="other"))
+    floor.sends("other")
+    floor.trades_of("other", 4)
+    floor.tick(10_000, 1)
+    assert floor.asks()[-1] == ("change", "STOP")
+    assert floor.working("STOP").quantity == 6
+    return floor, stop
+
+
+def test_what_a_stop_trades_beyond_what_it_was_to_be_made_smaller_to_is_in_the_book() -> None:
+    floor, stop = a_stop_that_was_to_be_made_smaller()
+
+    floor.trades_of(stop, 6, "99", tell=False)
+    floor.trades_of(stop, 4, "99")
+
+    assert floor.position == floor.net == -4
+
+
+def test_a_stop_that_has_traded_all_it_was_to_is_taken_away_and_lives_until_the_broker_says_that_it_has_ended() -> None:
+    floor, stop = a_stop_that_was_to_be_made_smaller()
+
+    floor.trades_of(stop, 6, "99")
+    assert floor.asks() == [("cancel", "STOP")]
+    floor.trades_of(stop, 1, "99")
+    floor.cancels(stop)
+
+    assert floor.position == floor.net == -1
+    assert floor.state(stop) is OrderState.CANCELLED
+
+
+def test_an_order_that_was_made_larger_by_hand_is_followed_to_its_end() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", quantity=10))
+    floor.sends("entry")
+    floor.book["entry"] = floor.book["entry"].model_copy(update={"quantity": 15})
+
+    floor.trades_of("entry", 10)
+    floor.trades_of("entry", 5)
+
+    assert floor.position == 15
+    assert floor.state("entry") is OrderState.FILLED
+
+
 def test_a_trailing_stop_is_moved_at_the_exchange_and_only_ever_tightens() -> None:
     floor = BrokerFloor(trailing_stop="0.01")
     floor.holds(10)
@@ -206,6 +254,20 @@ def test_a_trailing_stop_is_moved_at_the_exchange_and_only_ever_tightens() -> No
 
     assert floor.asks() == []
     assert floor.working("STOP").trigger == Decimal("108.90")
+
+
+def test_a_stop_that_was_first_seen_on_its_way_to_the_exchange_waits_there_and_follows_the_price() -> None:
+    floor = BrokerFloor(trailing_stop="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.hear(stop, Known.SENDING)
+    floor.takes(stop, status=BrokerStatus.PENDING)
+    floor.asks()
+
+    floor.tick(11_000, 1)
+
+    assert floor.state(stop) is OrderState.TRIGGER_PENDING
+    assert floor.asks() == [("change", "STOP")]
 
 
 def test_a_trailing_stop_uses_less_changes_than_a_broker_takes() -> None:
@@ -231,6 +293,7 @@ def test_a_stop_makes_way_for_an_exit_and_the_exit_waits_until_it_has_ended() ->
     floor.cancels(stop)
 
     assert floor.asks() == [("place", "EXIT")]
+    assert next(change.reason for change in floor.said if change.order.state is OrderState.CANCELLED) is Reason.MADE_WAY
 
 
 def test_an_exit_whose_stop_was_faster_is_never_sent() -> None:
@@ -352,16 +415,72 @@ def test_what_an_entry_gets_after_a_flatten_is_closed_too() -> None:
 
 def test_what_is_nobodys_has_a_book_of_its_own_which_a_flatten_leaves_alone() -> None:
     floor = BrokerFloor(stop_loss="0.01")
-    found = Stranger(
-        key="trade/NSE/1/2", instrument=INFY, quantity=-5, price=Decimal(100), product="CNC", time=T0, text="by hand"
-    )
 
-    changes = floor._say(floor.desk.take_over(found, floor._place().ref(-1, T0)))
+    changes = floor.finds(-5)
     floor.flatten()
     floor.tick(20_000, 1)
 
     assert [(change.order.state, change.note) for change in changes] == [(OrderState.FILLED, "by hand")]
     assert floor.desk.positions[UNATTRIBUTED].quantity == -5
+    assert floor.asks() == []
+
+
+def test_what_is_nobodys_is_not_squared_off_with_what_strategies_hold() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    floor.finds(5, product="MIS")
+    floor.asks()
+
+    floor.beat(SQUARE_OFF)
+
+    assert [(ask.order.strategy_id, ask.order.quantity) for ask in floor.asked] == [("Momentum", 10)]
+
+
+def test_what_is_nobodys_and_is_being_closed_is_given_to_nobody() -> None:
+    floor = BrokerFloor()
+    floor.finds(5)
+
+    floor.gives(None, "close")
+    floor.gives("Momentum", "assign")
+
+    assert floor.position == 0
+    assert floor.desk.positions[UNATTRIBUTED].quantity == 5
+
+
+def test_an_order_that_its_strategy_took_back_before_it_was_sent_says_so() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", limit="100"))
+    floor._say(floor.desk.cancel("Momentum", Side.BUY, T0))
+
+    floor.hear("entry", Known.DROPPED)
+
+    assert floor.said[-1].reason is Reason.CANCELLED_BY_STRATEGY
+
+
+def test_a_refused_square_off_is_tried_again_after_a_while_and_only_as_long_as_the_market_trades() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    refused: list[int] = []
+
+    for at in range(SQUARE_OFF, CLOSE + 60_000, 1000):
+        floor.beat(at)
+        for name in list(floor.desk.orders):
+            floor.hear(name, Known.SENDING, at)
+            floor.hear(name, Known.REFUSED, at, text="no")
+            refused.append(at)
+
+    assert [at - SQUARE_OFF for at in refused] == [0, 5000, 15_000, 35_000, 75_000, 155_000, 315_000]
+
+
+def test_a_stop_for_which_the_days_limit_leaves_no_room_is_not_decided_anew_at_every_tick() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+
+    floor.hear(floor.working("STOP").order_id, Known.DROPPED, reason=Reason.BROKER_LIMIT)
+    floor.asks()
+    floor.tick(10_000, 100)
+    floor.tick(10_000, 200)
+
     assert floor.asks() == []
 
 

@@ -21,6 +21,7 @@ from panda_streams.domain.brokerage import (
     Modification,
     OrderRequest,
 )
+from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.callbook import Call, CallBook, CallKind, CallState, Due, Ended, Heard, Moment
 from panda_streams.domain.orders import Product, Reason
 from panda_streams.domain.rates import PER_DAY, PER_MINUTE, PER_SECOND, Rates
@@ -29,6 +30,7 @@ from tests.unit.builders import INFY, T0
 
 NOW = Moment(wall=T0, broker=T0)
 DAY = 86_400_000
+TODAY = trading_date(T0).isoformat()
 
 
 def later(ms: int) -> Moment:
@@ -47,7 +49,7 @@ def a_call(name: str = "one", *, closes: bool = False, **fields: Any) -> Call:
         validity=Validity.DAY,
         price=Decimal(100),
     )
-    return Call(request=request, shard=2, closes=closes, time=T0, **fields)
+    return Call(request=request, shard=2, closes=closes, time=T0, **{"day": TODAY, **fields})
 
 
 def a_book(*calls: Call, **fields: Any) -> CallBook:
@@ -283,6 +285,17 @@ def test_a_book_of_another_day_proves_nothing() -> None:
     assert "one" in heard.book.calls
 
 
+def test_what_is_asked_on_a_later_day_makes_no_book_of_that_day_a_proof() -> None:
+    book, _ = send(a_book(a_call("one", closes=True)), "one")
+    book = callbook.restarted(book, NOW).book
+
+    book = callbook.asked_cancel(book, "one", T0 + DAY).book
+    heard = read(book, now=later(DAY + 60_000))
+
+    assert heard.words == ()
+    assert heard.overdue == ("one",)
+
+
 def test_an_operator_may_say_that_an_unknown_order_never_arrived() -> None:
     book = a_book(a_call(state=CallState.UNKNOWN), taken("other"))
 
@@ -333,6 +346,32 @@ def test_a_change_is_forgotten_once_the_book_shows_it() -> None:
     assert read(book, [an_order(price=Decimal(99))]).book.calls["one"].change is None
 
 
+def a_changed_order(quantity: int, answer: AnswerKind) -> CallBook:
+    """An order of ten, of which another quantity was asked for."""
+    book = read(a_book(taken(change=Modification(quantity=quantity))), [an_order()]).book
+    book, due = send(book, "one", kind=CallKind.MODIFY)
+    return callbook.answered(book, due, Answer(kind=answer), NOW).book
+
+
+def test_another_quantity_is_asked_for_again_until_the_book_shows_it() -> None:
+    book = a_changed_order(6, AnswerKind.TAKEN)
+
+    hidden, shown = read(book, [an_order()]).book, read(book, [an_order(quantity=6)]).book
+
+    assert callbook.due(hidden, later(1_000), entries=True, exits=True) is None
+    assert callbook.due(hidden, later(2_001), entries=True, exits=True) is not None
+    assert callbook.due(shown, later(2_001), entries=True, exits=True) is None
+
+
+@pytest.mark.parametrize(("quantity", "kinds"), [(6, [CallKind.CANCEL]), (15, [])])
+def test_an_order_that_cannot_be_made_smaller_is_cancelled(quantity: int, kinds: list[CallKind]) -> None:
+    book = a_changed_order(quantity, AnswerKind.REFUSED)
+
+    due = callbook.due(book, later(2_001), entries=True, exits=True)
+
+    assert ([due.kind] if due is not None else []) == kinds
+
+
 # What is not ours
 
 
@@ -344,12 +383,22 @@ def test_an_order_with_our_label_that_no_book_explains_is_quarantined_once() -> 
     assert not read(heard.book, [an_order("9", tag="TAGghost")], known=dict(heard.ended)).quarantined
 
 
-def test_a_second_order_under_one_label_is_quarantined() -> None:
+def test_an_order_with_our_label_that_ended_without_a_trade_halts_nobody() -> None:
+    """Kite keeps orders that it refused in its book, too."""
+    heard = read(a_book(), [an_order("9", tag="TAGghost", status=BrokerStatus.REJECTED)])
+
+    assert heard == Heard(a_book())
+
+
+def test_a_second_order_under_one_label_is_quarantined_once_and_what_it_trades_is_nobodys() -> None:
     book = a_book(taken())
 
-    heard = read(book, [an_order("7"), an_order("8")])
+    heard = read(book, [an_order("7"), an_order("8", filled=3)], [a_trade(3, broker_id="8")])
+    again = read(heard.book, [an_order("7"), an_order("8", filled=3)], known=dict(heard.ended))
 
     assert [order.broker_id for order in heard.quarantined] == ["8"]
+    assert [stranger.quantity for stranger in heard.strangers] == [3]
+    assert not again.quarantined
 
 
 def test_what_is_traded_by_hand_is_nobodys_and_counted_once() -> None:

@@ -284,7 +284,9 @@ def test_one_whose_order_was_refused_is_rejected_in_the_brokers_words() -> None:
 
 
 def test_it_outlives_its_day() -> None:
-    assert read(a_book(resting()), [a_trigger()], now=later(5 * DAY)) == Heard(a_book(resting()))
+    heard = read(a_book(resting()), [a_trigger()], now=later(5 * DAY))
+
+    assert (knows(heard), "stop" in heard.book.calls) == ([], True)
 
 
 @pytest.mark.parametrize(("cancel", "reason"), [(True, None), (False, Reason.BROKER_CANCELLED)])
@@ -349,3 +351,14 @@ def test_a_change_of_one_that_was_never_sent_changes_what_is_sent_and_found() ->
     book = callbook.answered(book, due, Answer(kind=AnswerKind.UNSURE), NOW).book
 
     assert status(read(book, [a_trigger(trigger=Decimal(101), price=Decimal(99))])) is BrokerStatus.TRIGGER_PENDING
+
+
+def test_a_quantity_is_asked_for_until_the_list_shows_it() -> None:
+    change = Modification(quantity=12)
+    book = a_book(resting(change=change))
+    due = Due(CallKind.MODIFY, "stop", book.calls["stop"])
+
+    book = callbook.answered(book, due, Answer(kind=AnswerKind.TAKEN, broker_id="gtt:7"), NOW).book
+
+    assert read(book, [a_trigger()]).book.calls["stop"].change == change
+    assert read(book, [a_trigger(quantity=12)]).book.calls["stop"].change is None

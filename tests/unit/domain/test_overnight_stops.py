@@ -98,18 +98,21 @@ def test_a_flatten_waits_until_the_broker_shows_that_the_stop_is_gone() -> None:
     assert (ended.order.state, ended.reason) == (OrderState.CANCELLED, Reason.FLATTENED)
 
 
-def test_a_stop_that_somebody_deletes_is_placed_again() -> None:
+def test_a_stop_that_somebody_deletes_is_placed_again_after_a_while() -> None:
     floor, stop = delivered()
 
     floor.hear(stop, Known.DROPPED, 1_000, reason=Reason.BROKER_CANCELLED)
+    floor.tick(10_000, 2_000)
+    assert floor.asks() == []
+    floor.tick(10_000, 6_000)
 
     assert floor.working("STOP").order_id != stop
     assert floor.asks() == [("place", "STOP")]
 
 
 def test_where_none_may_rest_overnight_the_stop_is_one_of_the_day_until_the_next() -> None:
-    floor, stop = delivered()
-    floor.hear(stop, Known.DROPPED, 0, reason=Reason.BROKER_CANCELLED)
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10, product=Product.CNC)
     refused = floor.working("STOP").order_id
     floor.hear(refused, Known.SENDING)
     floor.hear(refused, Known.REFUSED, 1_000, text="Trigger price should be 0.25% away from the last price.")

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from panda_streams.domain.orders import UNATTRIBUTED
 from panda_streams.gateway.state import Raw
 from panda_streams.gateway.views import ArmState, State
 from tests.unit.gateway import records
@@ -25,6 +26,14 @@ def test_a_summary_adds_up_exactly() -> None:
     assert total.cash == Decimal("850000.100000000000000001")
     assert total.charges == Decimal("150.000000000000000002")
     assert (total.strategies, total.open_positions, total.fills, total.currency) == (2, 1, 6, "INR")
+
+
+def test_what_is_nobodys_is_in_no_summary() -> None:
+    found = {"M": book(), UNATTRIBUTED: book(UNATTRIBUTED, cash="-5000000")}
+
+    total = records.state(raw(arms={"paper": arm(portfolios=found)})).summaries["paper"]
+
+    assert (total.cash, total.strategies) == (Decimal("850000.10"), 1)
 
 
 def test_two_currencies_are_never_added_up() -> None:
