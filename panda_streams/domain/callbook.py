@@ -392,6 +392,8 @@ def read_book(
         dealt = trades.get(order.broker_id, [])
         name = resting.names.get(order.broker_id) or book.by_broker(order.broker_id)
         name = name or (tags.get(order.tag) if order.tag is not None else None)
+        if name is None and order.broker_id in resting.unclear:
+            continue
         # A second order under one label is none of ours.
         if name is None or book.calls[name].broker_id not in (None, order.broker_id):
             beyond = _beyond(order, dealt, remembered(order.broker_id))
@@ -483,6 +485,8 @@ class _Resting(NamedTuple):
     """The orders that triggers have placed, by the trigger's id."""
     fired: set[str]
     """Triggers that have placed an order which the book does not show."""
+    unclear: set[str]
+    """Orders that may be of a trigger which rests by its list: that is the older of the two, and the next one tells."""
 
 
 def _resting(
@@ -497,7 +501,9 @@ def _resting(
     """
     by_id = {order.broker_id: order for order in found.orders}
     by_trigger = {order.placed_by: order for order in found.orders if order.placed_by is not None}
-    resting = _Resting([], {}, {}, set())
+    explained = {trigger.placed for trigger in found.triggers or ()}
+    unexplained = [order for order in found.orders if order.broker_id not in explained]
+    resting = _Resting([], {}, {}, set(), set())
     for trigger in found.triggers or ():
         name = book.by_broker(trigger.broker_id)
         if name is None and remembered(trigger.broker_id) is None:
@@ -512,6 +518,9 @@ def _resting(
             resting.orders.append(order)
             if order.status is BrokerStatus.PENDING:
                 resting.fired.add(trigger.broker_id)
+            elif order.status is BrokerStatus.TRIGGER_PENDING:
+                like = (one for one in unexplained if _may_be_placed(one, trigger, remembered))
+                resting.unclear.update(one.broker_id for one in like)
             continue
         resting.placed[trigger.broker_id] = placed.broker_id
         ours = {"broker_id": trigger.broker_id, "tag": None}
@@ -530,6 +539,18 @@ def _may_be(call: Call, trigger: BrokerTrigger) -> bool:
         and trigger.created >= call.since - _SKEW_MS
         and (request.instrument, request.side, request.product, request.quantity, request.price, request.trigger)
         == (trigger.instrument, trigger.side, trigger.product, trigger.quantity, trigger.price, trigger.trigger)
+    )
+
+
+def _may_be_placed(order: BrokerOrder, trigger: BrokerTrigger, remembered: Callable[[str], Ended | None]) -> bool:
+    """Whether an order that says nothing of where it comes from may be the one that a trigger has placed."""
+    return (
+        order.tag is None
+        and order.placed_by is None
+        and order.time >= trigger.time
+        and (order.instrument, order.side, order.product, order.quantity, order.price)
+        == (trigger.instrument, trigger.side, trigger.product, trigger.quantity, trigger.price)
+        and remembered(order.broker_id) is None
     )
 
 

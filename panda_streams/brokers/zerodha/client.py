@@ -49,6 +49,7 @@ _UNPROTECTED = (
     "strategy's account"
 )
 _NO_LAST = "not sent: a stop that rests overnight needs the last price, and none was seen"
+_NONE_REST = "not sent: the sandbox has no triggers (GTT)"
 _REACHED = "not sent: the last price {last} has reached the trigger {trigger}, which would wait for it to come back"
 _UNREAD = "not sent: {broker_id} was not in the list of triggers when that was read last"
 _FIRED = "not sent: {broker_id} has fired, and its order has no trigger any more"
@@ -78,6 +79,7 @@ class KiteClient:
         self._settings = settings
         self._sessions = sessions
         self._simulated = self._at.profile is KiteProfile.SIMULATOR
+        self._has_triggers = self._at.profile is not KiteProfile.SANDBOX
         self._kite = open_kite(self._at, settings.kite_api_key, settings.kite_timeout_s)
         self._triggers: dict[str, BrokerTrigger] = {}
         """What rested overnight when that was read last, by id."""
@@ -143,7 +145,8 @@ class KiteClient:
 
         def read() -> BrokerBook:
             orders = tuple(read_order(row) for row in self._kite.orders())
-            triggers = read_triggers(self._kite.get_gtts()) if overnight else None
+            listed = self._kite.get_gtts() if overnight and self._has_triggers else ()
+            triggers = read_triggers(listed) if overnight else None
             trades = tuple(read_trade(row) for row in self._kite.trades())
             return BrokerBook(orders=orders, trades=trades, triggers=triggers)
 
@@ -174,6 +177,8 @@ class KiteClient:
 
     def _place_trigger(self, request: OrderRequest, at: int) -> Answer:
         """Place a stop as a trigger of Kite's own (GTT). Kite keeps no label with it."""
+        if not self._has_triggers:
+            return Answer(kind=AnswerKind.REFUSED, text=_NONE_REST)
         last, trigger, price = request.last_price, request.trigger, request.price
         if last is None or trigger is None or price is None:
             return Answer(kind=AnswerKind.REFUSED, text=_NO_LAST)

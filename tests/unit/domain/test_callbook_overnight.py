@@ -235,6 +235,22 @@ def test_an_order_may_say_itself_which_trigger_has_placed_it() -> None:
     assert not heard.strangers
 
 
+def test_an_order_that_may_be_its_own_is_nobodys_before_the_list_has_told() -> None:
+    orders, trades = [an_order(filled=4)], [a_trade(4)]
+
+    first = read(a_book(resting()), [a_trigger()], orders, trades)
+    second = read(first.book, [fired()], orders, trades)
+
+    assert (first.strangers, knows(first)) == ((), [])
+    assert status(second) is BrokerStatus.OPEN
+
+
+def test_an_order_that_cannot_be_its_own_is_nobodys() -> None:
+    heard = read(a_book(resting()), [a_trigger()], [an_order(price=Decimal(98), filled=4)], [a_trade(4)])
+
+    assert [stranger.quantity for stranger in heard.strangers] == [-4]
+
+
 def test_its_order_is_nobody_elses_once_it_has_ended_and_triggers_are_asked_for_no_more() -> None:
     orders, trades = [an_order(filled=10, status=BrokerStatus.COMPLETE)], [a_trade(10)]
     done = read(a_book(resting()), [fired()], orders, trades)

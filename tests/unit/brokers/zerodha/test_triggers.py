@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from panda_streams.brokers.zerodha.client import KiteClient
+from panda_streams.brokers.zerodha.profile import endpoints
+from panda_streams.brokers.zerodha.session import write_session
 from panda_streams.domain.brokerage import AnswerKind, BrokerStatus, Modification, OrderRequest
 from panda_streams.domain.orders import Product
 from panda_streams.domain.signals import OrderType, Side, Validity
+from panda_streams.kite import KiteProfile
 from tests.unit.brokers.zerodha.fake_kite import HTML_502, Reply, failure, success
+from tests.unit.brokers.zerodha.sessions import a_session
 
 TAKEN, REFUSED = AnswerKind.TAKEN, AnswerKind.REFUSED
 THROTTLED, UNSURE = AnswerKind.THROTTLED, AnswerKind.UNSURE
@@ -136,6 +141,22 @@ def test_a_trigger_that_would_wait_for_the_other_direction_is_not_sent(client, f
 
     assert (answer.kind, answer.text[:8]) == (REFUSED, "not sent")
     assert fake.count("POST", "/gtt/triggers") == 0
+
+
+def test_the_sandbox_has_no_triggers_and_is_asked_for_none(settings, world, fake, monkeypatch):
+    root = endpoints(settings).api_root
+    sandbox = settings.model_copy(update={"kite_profile": KiteProfile.SANDBOX})
+    here = replace(endpoints(sandbox), api_root=root)
+    monkeypatch.setattr("panda_streams.brokers.zerodha.client.endpoints", lambda _: here)
+    write_session(sandbox, world, a_session(KiteProfile.SANDBOX))
+    fake.answers["GET /oms/orders"] = fake.answers["GET /oms/trades"] = success([])
+    client = KiteClient.from_settings(sandbox, world)
+
+    answer, book = client.place(a_stop(), at=5), client.book(overnight=True)
+
+    client.close()
+    assert (answer.kind, book.triggers) == (REFUSED, ())
+    assert [call.path for call in fake.calls] == ["/oms/orders", "/oms/trades"]
 
 
 # Reading
