@@ -10,11 +10,11 @@ from tests.chaos.kills import Kill, Moment, Point
 
 __all__ = ["POINTS", "TAKEN_OVER", "RunPlan", "draw"]
 
-TAKEN_OVER = 200
-"""Orders of the session in which a second worker takes over: about so many, whatever is asked for."""
-_ORDERS_A_SECOND = 3.3
+TAKEN_OVER = 150
+"""Orders of the session in which a second worker takes over: at least so many, whatever is asked for."""
+_ORDERS_A_SECOND = 4.3
 """Of event time, but for the first seconds and the last ones of a day."""
-_LOST_A_DAY = 60
+_LOST_A_DAY = 100
 """Orders that a day lacks for them."""
 _A_RUN = 2000
 _A_DAY = 250
