@@ -78,7 +78,7 @@ def _disturb(world: KiteWorld) -> None:
 
 def _lose_an_answer(world: KiteWorld, kind: str) -> None:
     """Return while a call waits for an answer that never comes in time."""
-    _look_until(world, lambda: world.arm_fault(kind, count=1, seconds=30), "kitesim is told of a fault")
+    _look_until(world, lambda: world.set_fault(kind, count=1, seconds=30), "kitesim is told of a fault")
     before = world.fired()[kind]
     _look_until(world, lambda: world.fired()[kind] > before, f"a call meets {kind}")
 

@@ -268,7 +268,7 @@ class KiteWorld:
     def kill_kitesim(self) -> None:
         self._kitesim.plan([Kill("kitesim", Moment(0))])
 
-    def arm_fault(self, kind: str, *, count: int, seconds: float) -> bool:
+    def set_fault(self, kind: str, *, count: int, seconds: float) -> bool:
         """Have the next orders meet a fault, in place of what the scenario says of its kind; False without kitesim."""
         fault = {"kind": kind, "count": count, "seconds": seconds, "calls": ["place"]}
         try:
@@ -293,27 +293,29 @@ class KiteWorld:
             for group, topics in _INPUTS.items()
         }
         left: dict[str, Any] = {"the feed": 1}
+        seen: dict[str, Any] = {}
         asked, deadline = 0.0, time.monotonic() + _STALLED_S
-        while left or not all(victim.at_peace for victim in self._victims):
+        while left or not self._at_peace:
             self.look()
             now = time.monotonic()
             if now > deadline:
-                yield Finding(Kind.ENDED, f"not at its end: nothing goes on. Not committed, or at the broker: {left}")
+                yield Finding(Kind.ENDED, f"not at its end: nothing goes on. Not committed, or at the broker: {seen}")
                 return
             if now - asked < _ASK_S:
                 continue
             asked = now
             self._note_faults()
-            before, left = left, asyncio.run(behind(self._servers.kafka, inputs, _PARTITIONS))
+            left = asyncio.run(behind(self._servers.kafka, inputs, _PARTITIONS))
             trader = self._mirrored(Keys(ARM).trader) or {}
             left |= {f"calls {state}": count for state, count in trader.get("calls", {}).items() if count}
             if not self._feed.finished:
                 left["the feed"] = 1
-            if {**left, "clock": trader.get("clock")} != before or not self._settled():
-                deadline = now + _STALLED_S
-            left = {**left, "clock": trader.get("clock")} if left else {}
+            reached = {**left, "clock": trader.get("clock")}
+            if reached != seen or not self._at_peace:
+                seen, deadline = reached, now + _STALLED_S
 
-    def _settled(self) -> bool:
+    @property
+    def _at_peace(self) -> bool:
         return all(victim.at_peace for victim in self._victims)
 
     def _mirrored(self, key: str) -> dict[str, Any] | None:
