@@ -104,6 +104,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
+        # As servers bind: a port whose last connection has only just been closed is free for them.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
