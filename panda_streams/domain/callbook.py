@@ -211,7 +211,7 @@ def asked_change(book: CallBook, name: str, change: Modification, time: int) -> 
         return book
     fields = {**(call.change or Modification()).model_dump(exclude_none=True), **change.model_dump(exclude_none=True)}
     if call.state is CallState.QUEUED:
-        request = call.request.model_copy(update={k: v for k, v in fields.items() if k != "order_type" or v})
+        request = call.request.model_copy(update=fields)
         return _with(book, name, call.model_copy(update={"request": request, "time": time}))
     return _with(
         book, name, call.model_copy(update={"change": Modification.model_validate(fields), "time": time, "asked": 0})
