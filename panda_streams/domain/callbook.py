@@ -17,7 +17,9 @@ from panda_streams.domain.brokerage import (
     BrokerBook,
     BrokerHolding,
     BrokerOrder,
+    BrokerStatus,
     BrokerTrade,
+    BrokerTrigger,
     Known,
     Modification,
     OrderRequest,
@@ -60,6 +62,8 @@ change that got no clear answer; and then ever more rarely."""
 _AGAIN_AT_MOST_MS = 30_000
 _THROTTLED_MS = 1100
 """A call that came too fast waits for the next second of the broker's clock."""
+_SKEW_MS = 60_000
+"""By how much the broker's clock may be behind ours: a trigger that is older than its command by more is not its."""
 
 
 class CallState(StrEnum):
@@ -89,6 +93,8 @@ class Call(Value):
     """True if it only reduces."""
     time: int
     """Event time of the last command about it, milliseconds since the epoch."""
+    since: int = 0
+    """Event time of the first one."""
     until: int | None = None
     """Event time after which it is not sent any more; None for what must be sent however late."""
     state: CallState = CallState.QUEUED
@@ -111,6 +117,12 @@ class Call(Value):
     told: tuple[str, int, int] | None = None
     """Status, quantity filled and trades that its desk was told of last."""
 
+    @property
+    def shown(self) -> bool:
+        """Whether the broker's book has shown it; of a trigger that has fired, its order too."""
+        fired = self.request.overnight and self.told is not None and self.told[0] == BrokerStatus.PENDING
+        return self.told is not None and not fired
+
 
 class CallBook(Value):
     """The calls of one account."""
@@ -126,13 +138,18 @@ class CallBook(Value):
         return next((name for name, call in self.calls.items() if call.broker_id == broker_id), None)
 
     @property
+    def overnight(self) -> bool:
+        """Whether anything may rest with the broker itself."""
+        return any(call.request.overnight for call in self.calls.values())
+
+    @property
     def unknown(self) -> tuple[str, ...]:
         return tuple(name for name, call in self.calls.items() if call.state is CallState.UNKNOWN)
 
     @property
     def unseen(self) -> tuple[str, ...]:
         """Those that the broker has taken, and that its book has not shown so far."""
-        return tuple(n for n, call in self.calls.items() if call.state is CallState.TAKEN and call.told is None)
+        return tuple(name for name, call in self.calls.items() if call.state is CallState.TAKEN and not call.shown)
 
     @property
     def live(self) -> bool:
@@ -201,7 +218,7 @@ class Due(NamedTuple):
 def asked_place(book: CallBook, call: Call) -> CallBook:
     """Take an order in; one that is known is left as it is."""
     name = call.request.order_id
-    return book if name in book.calls else _with(book, name, call)
+    return book if name in book.calls else _with(book, name, call.model_copy(update={"since": call.time}))
 
 
 def asked_change(book: CallBook, name: str, change: Modification, time: int) -> CallBook:
@@ -254,7 +271,7 @@ def due(book: CallBook, now: Moment, *, entries: bool, exits: bool) -> Due | Non
             continue
         if best is not None and best <= (rank, number):
             continue
-        if book.rates.allows(now.broker, placing=kind is CallKind.PLACE, reserve=rank < 3):
+        if book.rates.allows(now.broker, placing=_counts(kind, call), reserve=rank < 3):
             best, found = (rank, number), Due(kind, name, call)
     return found
 
@@ -270,7 +287,7 @@ def put_off(book: CallBook, now: Moment, *, halted: bool) -> Heard:
             reason = Reason.ARM_HALTED
         elif call.until is not None and now.broker > call.until:
             reason = Reason.TOO_LATE
-        elif book.rates.spent(now.broker, reserve=call.closes):
+        elif _counts(CallKind.PLACE, call) and book.rates.spent(now.broker, reserve=call.closes):
             reason = Reason.BROKER_LIMIT
         else:
             continue
@@ -282,7 +299,7 @@ def put_off(book: CallBook, now: Moment, *, halted: bool) -> Heard:
 def starting(book: CallBook, due: Due, now: Moment) -> Heard:
     """Note that a call is about to leave: durable before it does."""
     call, name = due.call, due.order_id
-    rates = book.rates.counted(now.broker, placing=due.kind is CallKind.PLACE)
+    rates = book.rates.counted(now.broker, placing=_counts(due.kind, call))
     book = book.model_copy(update={"rates": rates})
     if due.kind is CallKind.PLACE:
         call = call.model_copy(update={"state": CallState.SENDING, "sent_at": now.wall, "day": _day(now)})
@@ -292,6 +309,11 @@ def starting(book: CallBook, due: Due, now: Moment) -> Heard:
     asked = call.asked + 1
     update = {"modified": modified, "asked": asked, "wait_until": now.wall + _again(asked)}
     return Heard(_with(book, name, call.model_copy(update=update)))
+
+
+def _counts(kind: CallKind, call: Call) -> bool:
+    """Whether a call is an order to the broker's limits: what rests with the broker itself is none until it fires."""
+    return kind is CallKind.PLACE and not call.request.overnight
 
 
 def answered(book: CallBook, due: Due, answer: Answer, now: Moment) -> Heard:
@@ -365,21 +387,26 @@ def read_book(
     """Take in the broker's book, which was asked for at wall time `asked_at`.
 
     An unknown order that a book does not have is absent once that was asked for `absent_after_ms` after it was sent,
-    on the same day: `now` on the broker's clock is of the book's day. `own` tells our labels, `remembered` what is
-    known of an order by the broker's id.
+    on the same day if it is one of the day: `now` on the broker's clock is of the book's day. `own` tells our labels,
+    `remembered` what is known of an order by the broker's id.
     """
     trades: dict[str, list[BrokerTrade]] = {}
     for trade in found.trades:
         trades.setdefault(trade.broker_id, []).append(trade)
-    tags = {call.request.tag: name for name, call in book.calls.items()}
+    resting = _resting(book, found, trades, now, remembered)
+    tags = {call.request.tag: name for name, call in book.calls.items() if not call.request.overnight}
     words: list[tuple[str, str, int, Word]] = []
     ended: list[tuple[str, Ended]] = []
     strangers: list[Stranger] = []
     quarantined: list[BrokerOrder] = []
     seen: set[str] = set()
-    for order in found.orders:
+    placed = set(resting.placed.values())
+    for order in (*resting.orders, *(order for order in found.orders if order.broker_id not in placed)):
         dealt = trades.get(order.broker_id, [])
-        name = book.by_broker(order.broker_id) or (tags.get(order.tag) if order.tag is not None else None)
+        name = resting.names.get(order.broker_id) or book.by_broker(order.broker_id)
+        name = name or (tags.get(order.tag) if order.tag is not None else None)
+        if name is None and order.broker_id in resting.unclear:
+            continue
         # A second order under one label is none of ours.
         if name is None or book.calls[name].broker_id not in (None, order.broker_id):
             beyond = _beyond(order, dealt, remembered(order.broker_id))
@@ -397,11 +424,21 @@ def read_book(
             continue  # its trades come with a later look
         there = {"state": CallState.TAKEN, "broker_id": order.broker_id, "quantity": order.quantity}
         call = _compared(call.model_copy(update=there), order)
+        if order.status is BrokerStatus.PAST:
+            book = _without(book, name)
+            words.append(_told(name, call, Word(known=Known.DROPPED, time=now.broker, reason=Reason.BOOK_GONE)))
+            ended.append((order.broker_id, Ended(order_id=name, filled=_told_of(call))))
+            continue
+        if order.broker_id in resting.fired:
+            # Its order shows with the next look, or it is of an earlier day.
+            told = (BrokerStatus.PENDING.value, *(call.told[1:] if call.told is not None else (0, 0)))
+            book = _with(book, name, call.model_copy(update={"told": told}))
+            continue
         told = (order.status.value, filled, len(dealt))
         if told == call.told:
             book = _with(book, name, call)
             continue
-        new = filled - (call.told[1] if call.told is not None else 0)
+        new = filled - _told_of(call)
         book = _counted(book, order.instrument, new if order.side is Side.BUY else -new)
         word = Word(
             known=Known.BOOK,
@@ -414,7 +451,8 @@ def read_book(
         words.append(_told(name, call, word))
         if order.status.terminal:
             book = _without(book, name)
-            ended.append((order.broker_id, Ended(order_id=name, filled=filled)))
+            ids = (order.broker_id, resting.placed.get(order.broker_id))
+            ended += [(broker_id, Ended(order_id=name, filled=filled)) for broker_id in ids if broker_id is not None]
         else:
             book = _with(book, name, call.model_copy(update={"told": told}))
     for stranger in strangers:
@@ -423,16 +461,139 @@ def read_book(
     for name, call in list(book.calls.items()):
         if name in seen or call.state not in (CallState.UNKNOWN, CallState.TAKEN):
             continue
-        if call.day < _day(now):
-            if call.state is CallState.UNKNOWN:
-                overdue.append(name)
-                continue
+        if call.request.overnight and found.triggers is None:
+            continue
+        day_over = not call.request.overnight and call.day < _day(now)
+        late = asked_at >= call.sent_at + absent_after_ms
+        if day_over and call.state is CallState.UNKNOWN:
+            overdue.append(name)
+        elif (missed := _missed(call, now, late=late, day_over=day_over)) is not None:
             book = _without(book, name)
-            words.append(_told(name, call, Word(known=Known.DROPPED, time=now.broker, reason=Reason.BOOK_GONE)))
-        elif call.state is CallState.UNKNOWN and asked_at >= call.sent_at + absent_after_ms:
-            book = _without(book, name)
-            words.append(_told(name, call, Word(known=Known.ABSENT, time=now.broker)))
+            words.append(_told(name, call, missed))
+            if call.broker_id is not None:
+                ended.append((call.broker_id, Ended(order_id=name, filled=_told_of(call))))
     return Heard(book, tuple(words), tuple(ended), tuple(strangers), tuple(quarantined), tuple(overdue))
+
+
+def _missed(call: Call, now: Moment, *, late: bool, day_over: bool) -> Word | None:
+    """What a book says of a call that it does not show; None if that proves nothing. `late`: it was read late enough
+    for an order to be there that was taken."""
+    if call.state is CallState.UNKNOWN:
+        return Word(known=Known.ABSENT, time=now.broker) if late else None
+    if day_over:
+        return Word(known=Known.DROPPED, time=now.broker, reason=Reason.BOOK_GONE)
+    if not call.request.overnight or not (late or call.told is not None):
+        return None
+    # It was deleted: a list may leave it out then.
+    return Word(known=Known.DROPPED, time=now.broker, reason=None if call.cancel else Reason.BROKER_CANCELLED)
+
+
+class _Resting(NamedTuple):
+    """What of ours rests with the broker itself, as if each trigger and the order that it places were one order."""
+
+    orders: list[BrokerOrder]
+    names: dict[str, str]
+    """Our orders, by the trigger's id."""
+    placed: dict[str, str]
+    """The orders that triggers have placed, by the trigger's id."""
+    fired: set[str]
+    """Triggers that have placed an order which the book does not show."""
+    unclear: set[str]
+    """Orders that may be of a trigger which rests by its list: that is the older of the two, and the next one tells."""
+
+
+def _resting(
+    book: CallBook,
+    found: BrokerBook,
+    trades: dict[str, list[BrokerTrade]],
+    now: Moment,
+    remembered: Callable[[str], Ended | None],
+) -> _Resting:
+    """Find our triggers, by the broker's id or, after an answer was lost, by what they say. In `trades`, those of the
+    orders that they have placed are put under the trigger's id. What others' triggers place is listed by itself.
+    """
+    by_id = {order.broker_id: order for order in found.orders}
+    by_trigger = {order.placed_by: order for order in found.orders if order.placed_by is not None}
+    explained = {trigger.placed for trigger in found.triggers or ()}
+    unexplained = [order for order in found.orders if order.broker_id not in explained]
+    resting = _Resting([], {}, {}, set(), set())
+    for trigger in found.triggers or ():
+        name = book.by_broker(trigger.broker_id)
+        if name is None and remembered(trigger.broker_id) is None:
+            taken = resting.names.values()
+            name = next((n for n, call in book.calls.items() if n not in taken and _may_be(call, trigger)), None)
+        if name is None:
+            continue
+        resting.names[trigger.broker_id] = name
+        placed = by_id.get(trigger.placed or "") or by_trigger.get(trigger.broker_id)
+        if placed is None:
+            order = _unplaced(trigger, book.calls[name], now)
+            resting.orders.append(order)
+            if order.status is BrokerStatus.PENDING:
+                resting.fired.add(trigger.broker_id)
+            elif order.status is BrokerStatus.TRIGGER_PENDING:
+                like = (one for one in unexplained if _may_be_placed(one, trigger, remembered))
+                resting.unclear.update(one.broker_id for one in like)
+            continue
+        resting.placed[trigger.broker_id] = placed.broker_id
+        ours = {"broker_id": trigger.broker_id, "tag": None}
+        resting.orders.append(placed.model_copy(update={**ours, "trigger": trigger.trigger}))
+        trades[trigger.broker_id] = trades.pop(placed.broker_id, [])
+    return resting
+
+
+def _may_be(call: Call, trigger: BrokerTrigger) -> bool:
+    """Whether a trigger may be the one that a call, whose answer was lost, has made."""
+    request = call.request
+    return (
+        request.overnight
+        and call.broker_id is None
+        and call.sent_at > 0
+        and trigger.created >= call.since - _SKEW_MS
+        and (request.instrument, request.side, request.product, request.quantity, request.price, request.trigger)
+        == (trigger.instrument, trigger.side, trigger.product, trigger.quantity, trigger.price, trigger.trigger)
+    )
+
+
+def _may_be_placed(order: BrokerOrder, trigger: BrokerTrigger, remembered: Callable[[str], Ended | None]) -> bool:
+    """Whether an order that says nothing of where it comes from may be the one that a trigger has placed."""
+    return (
+        order.tag is None
+        and order.placed_by is None
+        and order.time >= trigger.time
+        and (order.instrument, order.side, order.product, order.quantity, order.price)
+        == (trigger.instrument, trigger.side, trigger.product, trigger.quantity, trigger.price)
+        and remembered(order.broker_id) is None
+    )
+
+
+def _unplaced(trigger: BrokerTrigger, call: Call, now: Moment) -> BrokerOrder:
+    """A trigger as an order, of whose own order the book knows nothing."""
+    status = trigger.status
+    if status is BrokerStatus.OPEN:
+        seen = call.told is not None and call.told[0] == BrokerStatus.PENDING
+        past = trading_date(trigger.time) != trading_date(now.broker)
+        status = BrokerStatus.PAST if past and seen else BrokerStatus.PENDING
+    return BrokerOrder(
+        broker_id=trigger.broker_id,
+        tag=None,
+        instrument=trigger.instrument,
+        side=trigger.side,
+        product=trigger.product,
+        order_type=call.request.order_type.value,
+        status=status,
+        quantity=trigger.quantity,
+        filled=0,
+        price=trigger.price,
+        trigger=trigger.trigger,
+        text=trigger.text,
+        time=trigger.time,
+    )
+
+
+def _told_of(call: Call) -> int:
+    """Shares whose trades its desk was told of."""
+    return call.told[1] if call.told is not None else 0
 
 
 def counted(book: CallBook, instrument: str, quantity: int) -> CallBook:
