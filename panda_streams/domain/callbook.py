@@ -58,7 +58,8 @@ __all__ = [
 
 _AGAIN_MS = 2000
 """What has not shown in the broker's book is asked for again after this long: a cancellation, another quantity, or a
-change that got no clear answer."""
+change that got no clear answer; and then ever more rarely."""
+_AGAIN_AT_MOST_MS = 30_000
 _THROTTLED_MS = 1100
 """A call that came too fast waits for the next second of the broker's clock."""
 _SKEW_MS = 60_000
@@ -111,6 +112,8 @@ class Call(Value):
     wait_until: int = 0
     """Wall time before which nothing more is sent about it."""
     modified: int = 0
+    asked: int = 0
+    """How often the broker was asked for what its book does not show yet: the change, or the cancellation."""
     told: tuple[str, int, int] | None = None
     """Status, quantity filled and trades that its desk was told of last."""
 
@@ -225,9 +228,11 @@ def asked_change(book: CallBook, name: str, change: Modification, time: int) -> 
         return book
     fields = {**(call.change or Modification()).model_dump(exclude_none=True), **change.model_dump(exclude_none=True)}
     if call.state is CallState.QUEUED:
-        request = call.request.model_copy(update={k: v for k, v in fields.items() if k != "order_type" or v})
+        request = call.request.model_copy(update=fields)
         return _with(book, name, call.model_copy(update={"request": request, "time": time}))
-    return _with(book, name, call.model_copy(update={"change": Modification.model_validate(fields), "time": time}))
+    return _with(
+        book, name, call.model_copy(update={"change": Modification.model_validate(fields), "time": time, "asked": 0})
+    )
 
 
 def asked_cancel(book: CallBook, name: str, time: int) -> Heard:
@@ -237,7 +242,7 @@ def asked_cancel(book: CallBook, name: str, time: int) -> Heard:
         return Heard(book)
     if call.state is CallState.QUEUED:
         return _dropped(book, name, time, None)
-    return Heard(_with(book, name, call.model_copy(update={"cancel": True, "change": None, "time": time})))
+    return Heard(_with(book, name, call.model_copy(update={"cancel": True, "change": None, "time": time, "asked": 0})))
 
 
 # What is sent
@@ -254,7 +259,8 @@ def due(book: CallBook, now: Moment, *, entries: bool, exits: bool) -> Due | Non
         if call.wait_until > now.wall:
             continue
         if call.state is CallState.TAKEN and call.cancel:
-            kind, rank = CallKind.CANCEL, 0
+            # What was asked for already makes no exit wait: a broker may take a minute to cancel.
+            kind, rank = CallKind.CANCEL, 2 if call.asked else 0
         elif call.state is CallState.QUEUED and call.closes and exits:
             kind, rank = CallKind.PLACE, 1
         elif call.state is CallState.TAKEN and call.change is not None and exits:
@@ -300,7 +306,9 @@ def starting(book: CallBook, due: Due, now: Moment) -> Heard:
         word = Word(known=Known.SENDING, time=now.broker)
         return Heard(_with(book, name, call), (_told(name, call, word),))
     modified = call.modified + (due.kind is CallKind.MODIFY)
-    return Heard(_with(book, name, call.model_copy(update={"modified": modified, "wait_until": now.wall + _AGAIN_MS})))
+    asked = call.asked + 1
+    update = {"modified": modified, "asked": asked, "wait_until": now.wall + _again(asked)}
+    return Heard(_with(book, name, call.model_copy(update=update)))
 
 
 def _counts(kind: CallKind, call: Call) -> bool:
@@ -334,7 +342,7 @@ def answered(book: CallBook, due: Due, answer: Answer, now: Moment) -> Heard:
 
 
 def _changed(call: Call, due: Due, answer: Answer, now: Moment) -> Call:
-    wait = {"wait_until": now.wall + _AGAIN_MS}
+    wait = {"wait_until": now.wall + _again(call.asked)}
     if due.kind is CallKind.CANCEL or answer.kind not in (AnswerKind.TAKEN, AnswerKind.REFUSED):
         return call.model_copy(update=wait)  # the book tells whether it is done
     change = due.call.change
@@ -345,7 +353,12 @@ def _changed(call: Call, due: Due, answer: Answer, now: Moment) -> Call:
         left = None if change.quantity is None else Modification(quantity=change.quantity)
         return call.model_copy(update={"change": left, **(wait if left is not None else {})})
     shrinks = change.quantity is not None and change.quantity < (call.quantity or call.request.quantity)
-    return call.model_copy(update={"change": None, "cancel": shrinks})
+    return call.model_copy(update={"change": None, "cancel": shrinks, "asked": 0})
+
+
+def _again(asked: int) -> int:
+    """How long what was asked for so often is waited for."""
+    return min(_AGAIN_MS * 2 ** (min(asked, 10) - 1), _AGAIN_AT_MOST_MS) if asked else _AGAIN_MS
 
 
 def restarted(book: CallBook, now: Moment) -> Heard:
