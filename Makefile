@@ -17,6 +17,7 @@ help:
 	@echo "make run [FEED=FILE] [SPEED=N|max]   run everything: the market simulator, or a recording"
 	@echo "make test [ARGS=...]                 lint, then every test that this machine can run"
 	@echo "make chaos [ARGS='--kills N']        kill feed, brain and arm, and compare with an undisturbed run"
+	@echo "make chaos ARGS='kite --orders N'    the Zerodha arm at a broker whose answers cannot be trusted"
 	@echo "make simulate [ARGS='--seed S']      kill agents on logs in memory, on thousands of random schedules"
 	@echo "make orders [ARGS='--orders N']      random orders on the ticks of a real session, each told by itself too"
 	@echo "make lint                            ruff, mypy, import-linter"

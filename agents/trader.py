@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from agents.context import Context
 from agents.reading import read_commands
-from agents.trading.mirrored import mirror_trader
+from agents.trading.mirrored import mirror_link, mirror_trader
 from agents.trading.news import (
     Advanced,
     Answered,
@@ -232,6 +232,8 @@ class TraderAgent(Agent):
         for order in heard.quarantined:
             said.quarantined(order, wall)
             update["quarantine"] = (*update.get("quarantine", row.quarantine), order)
+        if any(order_id not in heard.book.calls for order_id in row.overdue):
+            update["overdue"] = tuple(order_id for order_id in row.overdue if order_id in heard.book.calls)
         for order_id in heard.overdue:
             if order_id in row.overdue:
                 continue
@@ -268,7 +270,9 @@ class TraderAgent(Agent):
             part.memory.stored()
 
     def mirror(self, rows: Iterable[tuple[bytes, bytes]]) -> Iterable[None]:
-        """Write this worker's part of the mirror again: the account's row, if it is here."""
+        """Write this worker's part of the mirror again: the account's row and its line to the broker, if it is here."""
+        if self._carrier is not None:
+            mirror_link(self._context, self._trader.endpoint, self._carrier.trouble)
         for key, value in rows:
             if key == self._context.namespace.encode():
                 mirror_trader(self._context, read_row(TraderRow, value))

@@ -220,9 +220,15 @@ class Courier:
     # Calls
 
     def _next(self, mode: Mode) -> Due | None:
-        book = self._shop.row().book
+        row = self._shop.row()
         # One that is unknown may still come to be: what is to close the same position waits at its desk.
-        return callbook.due(book, self._now(), entries=mode.rank < Mode.HALTED.rank, exits=mode is not Mode.HALTED_HARD)
+        due = callbook.due(
+            row.book, self._now(), entries=mode.rank < Mode.HALTED.rank, exits=mode is not Mode.HALTED_HARD
+        )
+        if due is not None and self._context.ordered and (row.book.unknown or self._late(row.book)):
+            # An order of a later day would turn the simulated broker's page, on which those are looked for.
+            return due if trading_date(due.call.time) <= trading_date(row.clock + 1) else None
+        return due
 
     async def _drop(self, mode: Mode) -> None:
         now, halted = self._now(), mode.rank >= Mode.HALTED.rank
@@ -276,7 +282,7 @@ class Courier:
         if self.trouble:
             return since >= _TROUBLE_S
         if self._hinted and book.live:
-            return since >= pace.look_s
+            return self._context.ordered or since >= pace.look_s
         if book.live and not self._context.ordered:
             return since >= pace.poll_s
         if book.unknown or book.unseen:
@@ -288,7 +294,12 @@ class Courier:
         self._hinted = False
         found = await self._ask(self._book(self._shop.row().book.overnight))
         self._read_at = time.monotonic()
-        await self._tell(Read(found, asked_at, self._now()))
+        await self._tell(Read(found, asked_at, self._page()))
+
+    def _page(self) -> Moment:
+        """When the book was read: a simulated broker's is of the day of its clock, whatever has been asked since."""
+        now = self._now()
+        return now._replace(broker=self._shop.row().clock + 1) if self._context.ordered else now
 
     def _book(self, overnight: bool) -> Callable[[], BrokerBook]:
         return lambda: self._client.book(overnight=overnight)
@@ -314,7 +325,7 @@ class Courier:
         self._tried_at, asked_at = time.monotonic(), time.time_ns() // 1_000_000
         look = self._book(self._shop.row().book.overnight)
         before = await self._ask(look)
-        await self._tell(Read(before, asked_at, self._now()))
+        await self._tell(Read(before, asked_at, self._page()))
         holdings = await self._ask(self._client.holdings)
         if not before.whole or await self._ask(look) != before:
             self._hinted = True

@@ -289,7 +289,8 @@ class BrokerDesk(Desk):
         carried = Product.CNC if kind is InstrumentKind.EQUITY else Product.NRML
         found = Product(stranger.product) if stranger.product in tuple(Product) else carried
         changes = self._moved_by_hand(UNATTRIBUTED, stranger.quantity, stranger.price, found, stranger.key, cause)
-        return [change._replace(note=stranger.text) for change in changes]
+        changes = [change._replace(note=stranger.text) for change in changes]
+        return changes + [more for name, _ in self._managed() for more in self._settle_claims(name, cause)]
 
     def _moved_by_hand(
         self, strategy_id: str, quantity: int, price: Decimal, product: Product, key: str, cause: TickRef
@@ -343,21 +344,9 @@ class BrokerDesk(Desk):
         changes = self._moved_by_hand(UNATTRIBUTED, -held.quantity, price, held.product, f"{action}/from", cause)
         return changes + self._moved_by_hand(strategy_id, held.quantity, price, held.product, f"{action}/to", cause)
 
-    def flatten(self, action: str, cause: TickRef, time: int) -> list[Change]:
+    def _managed(self) -> list[tuple[str, Position]]:
         """What is nobody's stays: an operator closes it by name, for it may be what the account's owner holds."""
-        kept = self.positions.pop(UNATTRIBUTED, None)
-        changes = super().flatten(action, cause, time)
-        if kept is not None:
-            self.positions[UNATTRIBUTED] = kept
-        return changes
-
-    def _close_intraday(self, place: Place) -> list[Change]:
-        """What is nobody's stays then, too."""
-        kept = self.positions.pop(UNATTRIBUTED, None)
-        changes = super()._close_intraday(place)
-        if kept is not None:
-            self.positions[UNATTRIBUTED] = kept
-        return changes
+        return [(name, position) for name, position in super()._managed() if name != UNATTRIBUTED]
 
     def _square_off_of(self, position: Position) -> int:
         """Not while the arm is to be calm, and not once the market has closed: the broker would refuse it."""
@@ -437,7 +426,7 @@ class BrokerDesk(Desk):
         session = self._exchange.session(self._instrument, at)
         if order.expires_at != at:
             return []
-        if order.sent and session is not None and at >= session.closes:
+        if order.sent and order.state is not OrderState.INTENT and session is not None and at >= session.closes:
             return []  # the exchange ends it, and the broker's book will say so
         return self._withdraw(order, OrderEvent.EXPIRE, at, self._why_expired(order, at))
 
@@ -511,10 +500,15 @@ class BrokerDesk(Desk):
         if position is None:
             return []
         closing = [self.orders[name] for name in self._reducing.get(strategy_id, ())]
-        free = abs(position.quantity) - sum(order.remaining for order in closing if order.sent)
+        most = self._most(strategy_id, position)
+        free = most - sum(order.remaining for order in closing if order.sent)
+        if free < 0 and most < abs(position.quantity):
+            for order in closing:
+                if order.sent and order.order_type is not OrderType.MARKET:
+                    self._withdraw(order, OrderEvent.CANCEL, cause.time, Reason.POSITION_CLOSED)
         held = [order for order in closing if not order.sent and self._due(order)]
         for order in sorted(held, key=lambda order: -_CLAIMS[order.role]):
-            wanted = min(order.remaining, abs(position.quantity))
+            wanted = min(order.remaining, most)
             if 0 < wanted <= free:
                 if wanted < order.remaining:
                     order = order.model_copy(update={"quantity": order.filled + wanted})
@@ -530,6 +524,20 @@ class BrokerDesk(Desk):
                     self._withdraw(other, OrderEvent.CANCEL, cause.time, Reason.MADE_WAY)
             return []
         return self._rest(strategy_id, position, free, cause)
+
+    def _most(self, strategy_id: str, position: Position) -> int:
+        """What may be closed of a position: all of it, unless the account holds less. What is nobody's on the other
+        side was most likely sold by hand to close it, and an exit would open a new one."""
+        nobodys = self.positions.get(UNATTRIBUTED)
+        if strategy_id == UNATTRIBUTED or nobodys is None or nobodys.quantity * position.quantity > 0:
+            return abs(position.quantity)
+        there, closing = -abs(nobodys.quantity), 0
+        for name, held in self.positions.items():
+            if name != UNATTRIBUTED and held.quantity * position.quantity > 0:
+                there += abs(held.quantity)
+                orders = [self.orders[order_id] for order_id in self._reducing.get(name, ()) if name != strategy_id]
+                closing += sum(order.remaining for order in orders if order.sent)
+        return min(abs(position.quantity), max(there - closing, 0))
 
     @staticmethod
     def _due(order: Order) -> bool:

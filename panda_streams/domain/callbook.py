@@ -374,8 +374,8 @@ def read_book(
     """Take in the broker's book, which was asked for at wall time `asked_at`.
 
     An unknown order that a book does not have is absent once that was asked for `absent_after_ms` after it was sent,
-    on the same day if it is one of the day. `own` tells our labels, `remembered` what is known of an order by the
-    broker's id.
+    on the same day if it is one of the day: `now` on the broker's clock is of the book's day. `own` tells our labels,
+    `remembered` what is known of an order by the broker's id.
     """
     trades: dict[str, list[BrokerTrade]] = {}
     for trade in found.trades:
@@ -450,7 +450,7 @@ def read_book(
             continue
         if call.request.overnight and found.triggers is None:
             continue
-        day_over = not call.request.overnight and call.day != _day(now)
+        day_over = not call.request.overnight and call.day < _day(now)
         late = asked_at >= call.sent_at + absent_after_ms
         if day_over and call.state is CallState.UNKNOWN:
             overdue.append(name)
@@ -559,7 +559,7 @@ def _unplaced(trigger: BrokerTrigger, call: Call, now: Moment) -> BrokerOrder:
     status = trigger.status
     if status is BrokerStatus.OPEN:
         seen = call.told is not None and call.told[0] == BrokerStatus.PENDING
-        past = trading_date(trigger.time) != trading_date(now.broker)
+        past = trading_date(trigger.time) < trading_date(now.broker)
         status = BrokerStatus.PAST if past and seen else BrokerStatus.PENDING
     return BrokerOrder(
         broker_id=trigger.broker_id,

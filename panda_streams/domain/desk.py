@@ -135,7 +135,7 @@ class Desk(ABC):
         changes: list[Change] = []
         for order in list(self.orders.values()):
             changes += self._withdraw(order, OrderEvent.CANCEL, time, Reason.FLATTENED)
-        for strategy_id, position in sorted(self.positions.items()):
+        for strategy_id, position in self._managed():
             changes += self._decide(self._own_order(strategy_id, position, Role.FLATTEN, cause, action), time)
             self._watch(strategy_id)
         return changes
@@ -218,7 +218,7 @@ class Desk(ABC):
         """
         at, self._square_off = self._square_off, NEVER
         changes: list[Change] = []
-        for strategy_id, position in sorted(self.positions.items()):
+        for strategy_id, position in self._managed():
             if self._is_closing(strategy_id, Role.SQUARE_OFF, Role.FLATTEN):
                 continue
             due = self._square_off_of(position)
@@ -230,6 +230,10 @@ class Desk(ABC):
         return changes
 
     # Positions that are closed by themselves
+
+    def _managed(self) -> list[tuple[str, Position]]:
+        """The positions that the arm may close, by strategy_id."""
+        return sorted(self.positions.items())
 
     def _meet_positions(self, tick: Tick, place: Place) -> list[Change]:
         """Close the positions whose protection says so at this price."""

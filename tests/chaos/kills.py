@@ -6,11 +6,13 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["CRASH_POINT", "POINTS", "PROCESSES", "Kill", "Moment", "Point", "draw"]
+__all__ = ["COURIER", "CRASH_POINT", "POINTS", "PROCESSES", "Kill", "Moment", "Point", "draw"]
 
 CRASH_POINT = "PANDA_CHAOS_POINT"
 """Names the crash point of a worker, as `agent:point:n`: it dies at the n-th time that the agent passes the point."""
 
+COURIER = ("courier", "place")
+"""Where a worker suspends itself: between the permission for an order to leave, and its first byte."""
 _STEPS = ("stepped", "written", "stored", "sent", "said", "beat", "acknowledged")
 """What the shared loop passes in each micro-batch; the brain passes the same in another order."""
 _AGENTS = {
@@ -63,7 +65,7 @@ class Kill:
     wipe: bool = False
     """Whether the files of its tables are removed before it starts again."""
     freeze_s: float | None = None
-    """Suspended for so long instead of killed, at a Moment; it goes on then as if nothing had been."""
+    """Suspended for so long instead of killed, at a Moment or at COURIER; it goes on then as if nothing had been."""
 
     @property
     def name(self) -> str:

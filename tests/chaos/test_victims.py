@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,6 +62,26 @@ def test_a_victim_that_runs_in_peace_takes_the_kill_of_another(make: Make) -> No
     await_peace(victim)
 
     assert victim.died == ["arm:random"]
+
+
+def test_a_frozen_victim_stands_still_and_goes_on_without_a_death(make: Make, tmp_path: Path) -> None:
+    victim = make(
+        "import pathlib, time\nwhile True: pathlib.Path('beat').write_text(str(time.time())); time.sleep(0.01)"
+    )
+    victim.plan([Kill("arm", Moment(0.0), freeze_s=0.5)])
+    victim.start()
+    beat = tmp_path / "beat"
+    eventually(lambda: beat.exists() and beat.read_text(), what="it lives")
+
+    victim.look()  # freezes it
+    time.sleep(0.1)
+    before = beat.read_text()
+    time.sleep(0.1)
+    assert beat.read_text() == before
+    await_peace(victim)
+
+    eventually(lambda: beat.read_text() not in ("", before), what="it goes on")
+    assert (victim.died, victim.findings) == (["arm:frozen"], [])
 
 
 def test_a_victim_dies_at_the_crash_point_that_its_environment_names(make: Make) -> None:

@@ -60,6 +60,10 @@ class Victim:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def frozen(self) -> bool:
+        return self._frozen_until is not None
+
+    @property
     def at_peace(self) -> bool:
         """True if no kill is to come."""
         return self._kill is None and not self.planned
@@ -122,6 +126,9 @@ class Victim:
                 self._frozen_until = time.monotonic() + self._kill.freeze_s
             elif alive >= self._kill.at.seconds:
                 process.kill()
+        elif self._kill.freeze_s is not None:
+            if _stands_still(process.pid):
+                self._frozen_until = time.monotonic() + self._kill.freeze_s
         elif alive >= _PATIENCE_S:
             self.unreached += 1
             self._kill = Kill(self.name, Moment(alive), self._kill.wipe)
@@ -151,3 +158,8 @@ class Victim:
         if self._kill is not None:
             self.planned.appendleft(self._kill)
         self.start()
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether a process has been suspended (state T of /proc/<pid>/stat, behind the name in brackets)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

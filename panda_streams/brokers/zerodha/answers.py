@@ -12,6 +12,7 @@ import re
 import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from panda_streams.brokers.zerodha.connection import TooLate
 from panda_streams.domain.brokerage import AnswerKind
 
 __all__ = ["judge", "never_sent"]
@@ -47,6 +48,8 @@ def judge(error: Exception, response: requests.Response | None, *, placing: bool
     """
     if never_sent(error):
         return AnswerKind.THROTTLED, f"not sent, there is no connection: {error}"
+    if isinstance(error, TooLate) and not error.begun:
+        return AnswerKind.THROTTLED, f"not sent: {error}"
     told = f"{type(error).__name__}: {error}"
     if response is None:
         return AnswerKind.UNSURE, told

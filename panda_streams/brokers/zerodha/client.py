@@ -54,6 +54,9 @@ _REACHED = "not sent: the last price {last} has reached the trigger {trigger}, w
 _UNREAD = "not sent: {broker_id} was not in the list of triggers when that was read last"
 _FIRED = "not sent: {broker_id} has fired, and its order has no trigger any more"
 _OVER = "not sent: {broker_id} rests no more, it is {status}"
+_LEAVES_WITHIN_S = 3.0
+"""How long after it was allowed a call may leave. A worker that is suspended in between has lost its account when it
+wakes up: less than the rest of its group's session that its lease leaves, 4 s."""
 _SIMULATOR_WAITS_S = 10.0
 """Longer than the simulator waits for its ticks."""
 
@@ -80,7 +83,8 @@ class KiteClient:
         self._sessions = sessions
         self._simulated = self._at.profile is KiteProfile.SIMULATOR
         self._has_triggers = self._at.profile is not KiteProfile.SANDBOX
-        self._kite = open_kite(self._at, settings.kite_api_key, settings.kite_timeout_s)
+        self._leave_by: float | None = None
+        self._kite = open_kite(self._at, settings.kite_api_key, settings.kite_timeout_s, self._may_leave)
         self._triggers: dict[str, BrokerTrigger] = {}
         """What rested overnight when that was read last, by id."""
         self._response: requests.Response | None = None
@@ -218,6 +222,16 @@ class KiteClient:
 
     def _change(self, call: Callable[[], object], at: int, *, placing: bool = False, expected: str = "") -> Answer:
         """Make a call once and say what is known of it; never raises for what Kite or the network does."""
+        self._leave_by = _boot_time() + _LEAVES_WITHIN_S
+        try:
+            return self._call(call, at, placing=placing, expected=expected)
+        finally:
+            self._leave_by = None
+
+    def _may_leave(self) -> bool:
+        return self._leave_by is None or _boot_time() <= self._leave_by
+
+    def _call(self, call: Callable[[], object], at: int, *, placing: bool, expected: str) -> Answer:
         try:
             session = self._enter()
         except LoggedOut as error:
@@ -304,6 +318,11 @@ def _trigger_id(data: object) -> str:
     if isinstance(number, bool) or not isinstance(number, int) or number <= 0:
         raise ValueError(f"instead of a trigger's id: {data!r}")
     return f"{TRIGGER}{number}"
+
+
+def _boot_time() -> float:
+    """Seconds since the machine was started, suspended time included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _amount(value: Decimal | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 from panda_streams.domain.signals import identify
 from tests.chaos.compare import ENDS, ArmBook, Entry, Finding, Kind, once
 
-__all__ = ["Asked", "BrokerLedger", "asked_orders", "check_ledger", "check_positions", "once_unknown"]
+__all__ = ["Asked", "BrokerLedger", "asked_orders", "check_closing", "check_ledger", "check_positions", "once_unknown"]
 
 _NOWHERE = ("CANCELLED", "EXPIRED", "REJECTED", "ABSENT")
 """Ends of an order that the broker may never have seen."""
@@ -69,6 +69,33 @@ def check_positions(books: Mapping[str, ArmBook], ledger: BrokerLedger) -> list[
         for name in sorted(ours.keys() | theirs.keys())
         if ours.get(name, 0) != theirs.get(name, 0)
     ]
+
+
+def check_closing(log: Sequence[Entry]) -> list[Finding]:
+    """Find orders that were to close a position and have opened one.
+
+    At an exchange an entry of the same side can be faster than a closing order that is there already; without one in
+    its lifetime, nothing excuses it.
+    """
+    found, held = list[Finding](), Counter[tuple[str, str]]()
+    entered: dict[tuple[str, str, str], str] = {}
+    begun: dict[str, set[str]] = {}
+    for update in _updates(log):
+        place = update["strategy_id"], update["instrument"]
+        # The entries that had traded before it was decided.
+        begun.setdefault(update["order_id"], set(entered.values()))
+        fill = update["fill"]
+        if fill is None:
+            continue
+        signed = fill["quantity"] * (1 if fill["side"] == "BUY" else -1)
+        closed = min(abs(held[place]), abs(signed)) if held[place] * signed < 0 else 0
+        if update["role"] == "ENTRY":
+            entered[(*place, fill["side"])] = fill["fill_id"]
+        elif closed < abs(signed) and entered.get((*place, fill["side"]), "") in ("", *begun[update["order_id"]]):
+            text = f"{update['role']} {update['order_id']} makes {held[place]} {place[1]} {held[place] + signed}"
+            found.append(Finding(Kind.DOUBLED, text))
+        held[place] += signed
+    return found
 
 
 def _orders(log: Sequence[Entry], asked: Mapping[str, Asked], ledger: BrokerLedger) -> Iterator[Finding]:

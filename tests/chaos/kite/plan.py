@@ -12,10 +12,13 @@ __all__ = ["POINTS", "TAKEN_OVER", "RunPlan", "draw"]
 
 TAKEN_OVER = 200
 """Orders of the session in which a second worker takes over: about so many, whatever is asked for."""
-_ORDERS_A_SECOND = 3.0
-"""Of event time; the rest of what the market holds is what kitesim's limits allow: 10 a second, 400 a minute."""
+_ORDERS_A_SECOND = 3.3
+"""Of event time, but for the first seconds and the last ones of a day."""
+_LOST_A_DAY = 60
+"""Orders that a day lacks for them."""
 _A_RUN = 2000
-_A_DAY = 500
+_A_DAY = 250
+"""The book of the day is read with every change: a longer one takes its square of time."""
 _ORDERS_A_KILL = 80
 _STEPS = ("stepped", "written", "stored", "sent", "said", "acknowledged")
 POINTS = tuple(("trader", step) for step in _STEPS) + tuple(("execution", step) for step in _STEPS)
@@ -46,12 +49,12 @@ class RunPlan:
 def draw(seed: int, orders: int) -> list[RunPlan]:
     """Plan the runs that place `orders` orders together with the session of the takeover, at least."""
     rng = random.Random(seed)
-    left = max(orders - TAKEN_OVER, _A_DAY // 2)
+    left = max(orders - TAKEN_OVER, 100)
     runs = -(-left // _A_RUN)
     stream, each, plans = _kills(rng), -(-left // runs), list[RunPlan]()
     for number in range(runs):
         days = max(-(-each // _A_DAY), 2)
-        seconds = round(each / days / _ORDERS_A_SECOND)
+        seconds = round((each / days + _LOST_A_DAY) / _ORDERS_A_SECOND)
         kills = tuple(next(stream) for _ in range(max(each // _ORDERS_A_KILL, 1)))
         plans.append(RunPlan(100 * seed + number, days, seconds, kills))
     return plans

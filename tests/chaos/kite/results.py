@@ -20,6 +20,8 @@ LEAST_AMBIGUOUS = 0.1
 _SHOWN = 50
 """Findings that are written out; all are counted."""
 _PRINTED = 10
+_FIRST = (Kind.DOUBLED, Kind.LOST)
+"""What is named before the rest."""
 
 
 @dataclass(frozen=True, slots=True)

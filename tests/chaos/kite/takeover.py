@@ -1,5 +1,5 @@
 """A session on the wall's clock, in which the arm is suspended for longer than its group waits, and another worker
-takes over; then the other way round. Each time a call is under way that nobody knows the end of."""
+takes over; then the other way round. Each time there is an order of which nobody knows whether the broker has it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from tests.chaos.compare import Finding, Kind
-from tests.chaos.kills import Kill, Moment
+from tests.chaos.kills import COURIER, Kill, Moment, Point
 from tests.chaos.kite.market import INDIA, Day, write_calendar, write_recording
 from tests.chaos.kite.world import KiteWorld, Outcome, Scene
 from tests.chaos.victims import GaveUp, Victim
@@ -23,6 +23,8 @@ _STARTS_IN_S = 14
 """From the making of the recording to its first tick: the workers are up by then."""
 _LEAD_S = 1.5
 """A feed needs so long to start."""
+_NTH = 25
+"""The order at which the arm is suspended, after it was allowed to leave."""
 _NAP_S = 3.0
 """Within the session of the arm's group: it goes on by itself."""
 _COMA_S = 15.0
@@ -43,6 +45,7 @@ def take_over(directory: Path, servers: RunningServers, ports: int, seed: int) -
     )
     world, begun = KiteWorld(directory / f"{directory.name}.world", servers, ports, scene), time.monotonic()
     try:
+        world.arm.plan([Kill("arm", Point(*COURIER, _NTH), freeze_s=_COMA_S)])
         world.prepare()
         wrong: list[Finding] = []
         try:
@@ -59,25 +62,24 @@ def take_over(directory: Path, servers: RunningServers, ports: int, seed: int) -
 
 def _disturb(world: KiteWorld) -> None:
     first = world.arm
-    _look_for(world, 8)
-    _freeze(world, first, _NAP_S)
-    _look_for(world, 2)
-    world.kill_kitesim()
-    _look_for(world, 5)
-    _lose_an_answer(world, "timeout_after")
-    first.plan([Kill("arm", Moment(0), freeze_s=_COMA_S)])
+    _look_until(world, lambda: first.frozen, "the arm is suspended with an order in hand")
     second = world.second_arm()
     _look_until(world, lambda: first.at_peace, "the arm goes on")
     _look_until(world, lambda: world.ready(1), "the second worker is ready")
     _look_for(world, 5)
-    _lose_an_answer(world, "timeout_before")
+    _lose_an_answer(world, "timeout_after")
     _freeze(world, second, _COMA_S)
+    _look_for(world, 3)
+    world.kill_kitesim()
+    _look_for(world, 3)
+    _lose_an_answer(world, "timeout_before")
+    _freeze(world, first, _NAP_S)
 
 
 def _lose_an_answer(world: KiteWorld, kind: str) -> None:
     """Return while a call waits for an answer that never comes in time."""
+    _look_until(world, lambda: world.set_fault(kind, count=1, seconds=30), "kitesim is told of a fault")
     before = world.fired()[kind]
-    world.arm_fault(kind, count=1, seconds=30)
     _look_until(world, lambda: world.fired()[kind] > before, f"a call meets {kind}")
 
 

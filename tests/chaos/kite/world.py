@@ -23,7 +23,14 @@ from panda_streams.worlds import prepare
 from tests.chaos.compare import Entry, Finding, Kind, check_account, check_books, check_log
 from tests.chaos.kills import Kill, Moment
 from tests.chaos.kite.faults import AMBIGUOUS, SETTINGS, scenario
-from tests.chaos.kite.ledger import BrokerLedger, asked_orders, check_ledger, check_positions, once_unknown
+from tests.chaos.kite.ledger import (
+    BrokerLedger,
+    asked_orders,
+    check_closing,
+    check_ledger,
+    check_positions,
+    once_unknown,
+)
 from tests.chaos.kite.market import SHARES
 from tests.chaos.mirrored import read_books
 from tests.chaos.progress import behind, delete_topics
@@ -37,6 +44,7 @@ __all__ = ["ARM", "KiteWorld", "Outcome", "Scene"]
 _ROOT = Path(__file__).parents[3]
 _NAME = "replay:kite-chaos"
 ARM = "zerodha"
+_WORKER = ["faust", "-A", "tests.chaos.app", "worker"]
 _LOG = ("signals.raw", "signals.validated", "signals.rejected", "orders.updates", "orders.filled", "audit")
 _INPUTS = {
     "brain": ("market.ticks",),
@@ -170,7 +178,6 @@ class KiteWorld:
         self._servers = find_servers(self._settings)
         self._directory = directory
         self._env = env
-        worker = ["faust", "-A", "tests.chaos.app", "worker"]
         self._feed = Victim(
             "feed",
             ["panda", "feed", "replay", str(scene.recording), "--speed", scene.speed],
@@ -184,7 +191,7 @@ class KiteWorld:
             self._kitesim,
             self._feed,
             self.arm,
-            Victim("brain", worker, env, directory / "brain.log", None),
+            Victim("brain", _WORKER, env, directory / "brain.log", None),
         ]
 
     def second_arm(self) -> Victim:
@@ -197,7 +204,7 @@ class KiteWorld:
     def _worker(self, process: str, env: Mapping[str, str], role: Role, name: str = "") -> Victim:
         files = identify_process(given_settings(env), self._servers, role).data_dir
         log = self._directory / f"{name or process}.log"
-        return Victim(process, ["faust", "-A", "tests.chaos.app", "worker"], env, log, files)
+        return Victim(process, _WORKER, env, log, files)
 
     def prepare(self) -> None:
         """Make the topics, and start all but the feed."""
@@ -261,10 +268,13 @@ class KiteWorld:
     def kill_kitesim(self) -> None:
         self._kitesim.plan([Kill("kitesim", Moment(0))])
 
-    def arm_fault(self, kind: str, *, count: int, seconds: float) -> None:
-        """Have the next calls meet a fault, in place of what the scenario says of its kind."""
+    def set_fault(self, kind: str, *, count: int, seconds: float) -> bool:
+        """Have the next orders meet a fault, in place of what the scenario says of its kind; False without kitesim."""
         fault = {"kind": kind, "count": count, "seconds": seconds, "calls": ["place"]}
-        requests.post(f"{self._broker}/sim/faults", json=fault, timeout=5).raise_for_status()
+        try:
+            return requests.post(f"{self._broker}/sim/faults", json=fault, timeout=5).ok
+        except requests.ConnectionError:
+            return False
 
     def fired(self) -> Counter[str]:
         """The faults so far, by kind."""
@@ -283,27 +293,29 @@ class KiteWorld:
             for group, topics in _INPUTS.items()
         }
         left: dict[str, Any] = {"the feed": 1}
+        seen: dict[str, Any] = {}
         asked, deadline = 0.0, time.monotonic() + _STALLED_S
-        while left or not all(victim.at_peace for victim in self._victims):
+        while left or not self._at_peace:
             self.look()
             now = time.monotonic()
             if now > deadline:
-                yield Finding(Kind.ENDED, f"not at its end: nothing goes on. Not committed, or at the broker: {left}")
+                yield Finding(Kind.ENDED, f"not at its end: nothing goes on. Not committed, or at the broker: {seen}")
                 return
             if now - asked < _ASK_S:
                 continue
             asked = now
             self._note_faults()
-            before, left = left, asyncio.run(behind(self._servers.kafka, inputs, _PARTITIONS))
+            left = asyncio.run(behind(self._servers.kafka, inputs, _PARTITIONS))
             trader = self._mirrored(Keys(ARM).trader) or {}
             left |= {f"calls {state}": count for state, count in trader.get("calls", {}).items() if count}
             if not self._feed.finished:
                 left["the feed"] = 1
-            if {**left, "clock": trader.get("clock")} != before or not self._settled():
-                deadline = now + _STALLED_S
-            left = {**left, "clock": trader.get("clock")} if left else {}
+            reached = {**left, "clock": trader.get("clock")}
+            if reached != seen or not self._at_peace:
+                seen, deadline = reached, now + _STALLED_S
 
-    def _settled(self) -> bool:
+    @property
+    def _at_peace(self) -> bool:
         return all(victim.at_peace for victim in self._victims)
 
     def _mirrored(self, key: str) -> dict[str, Any] | None:
@@ -337,8 +349,11 @@ class KiteWorld:
         self._note_faults()
         asked, ledger = asked_orders(commands), self._ledger()
         states = {entry.event["order_id"]: entry.event["state"] for entry in log if "state" in entry.event}
-        found += check_log([*log, *commands, *self._entries(("broker.reports",))])
-        found += [*check_ledger(log, asked, ledger), *self._check_books(log, ledger), *self._aside()]
+        whole = [*log, *commands, *self._entries(("broker.reports",))]
+        found += [*check_log(whole), *check_ledger(log, asked, ledger), *check_closing(log)]
+        found += [*self._check_books(log, ledger), *self._aside()]
+        if found:
+            self._keep(whole, ledger)
         return Outcome(
             orders=len(asked),
             unsure=len(once_unknown(log)),
@@ -350,6 +365,12 @@ class KiteWorld:
             findings=(*found, *(finding for victim in self._victims for finding in victim.findings)),
             seconds=time.monotonic() - begun,
         )
+
+    def _keep(self, log: Iterable[Entry], ledger: BrokerLedger) -> None:
+        """Leave the evidence beside the logs of the processes."""
+        lines = (json.dumps({"place": entry.place, "topic": entry.topic, **entry.event}) + "\n" for entry in log)
+        (self._directory / "log.jsonl").write_text("".join(lines))
+        (self._directory / "ledger.json").write_text(json.dumps({"orders": ledger.orders, "trades": ledger.trades}))
 
     def _entries(self, topics: Sequence[str]) -> Iterator[Entry]:
         for topic in topics:
@@ -364,7 +385,7 @@ class KiteWorld:
         while True:
             books, account = read_books(self._redis, ARM)
             wrong = [
-                *check_books(log, books),
+                *check_books(log, books, capped=False),
                 *check_account(log, account, books),
                 *check_positions(books, ledger),
             ]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import wraps
+
+import orjson
 
 from agents.trading.courier import ABSENT, RECONCILE, resolve_setting
 from panda_streams.codec import decode, encode
-from panda_streams.domain.brokerage import AnswerKind, BrokerStatus
+from panda_streams.domain.brokerage import AnswerKind, BrokerBook, BrokerStatus
 from panda_streams.domain.callbook import CallKind, CallState, Due
 from panda_streams.domain.orders import Reason
 from panda_streams.domain.risk.modes import Mode
@@ -325,6 +329,35 @@ async def test_an_operators_word_ends_an_order_that_nobody_can_ask_about() -> No
 
 
 @in_a_loop
+async def test_an_order_of_an_earlier_day_that_an_operator_has_resolved_is_overdue_no_more() -> None:
+    async with Office(FakeBroker(fates=deque(["lost before"]))) as office:
+        office.place()
+        await office.until(lambda: office.state() is CallState.UNKNOWN, "unknown")
+        office.bench.rows[b"zerodha"] = re.sub(rb'"day":"[^"]+"', b'"day":"2021-06-08"', office.bench.rows[b"zerodha"])
+        office.restart()
+        await office.until(lambda: office.row.overdue == ("one",), "overdue")
+
+        set_level(office, resolve_setting("one"), ABSENT)
+        await office.until(lambda: office.state() is None, "resolved")
+
+        assert office.row.overdue == ()
+        assert office.known()[-1] == "ABSENT"
+
+
+@in_a_loop
+async def test_the_line_to_the_broker_is_mirrored_again_with_the_row() -> None:
+    async with Office(FakeBroker(logged_in=False)) as office:
+        agent = office.bench.task.agent
+        await office.until(lambda: agent.standing.wants_login, "it says so")
+        office.context.mirror.values.clear()  # an emptied Redis
+
+        list(agent.mirror(office.bench.rows.items()))
+
+        link = orjson.loads(office.context.mirror.values["zerodha:link"])
+        assert (link["endpoint"], link["trouble"]) == ("memory", agent.standing.trouble)
+
+
+@in_a_loop
 async def test_an_entry_that_is_too_old_is_not_sent() -> None:
     async with Office(FakeBroker()) as office:
         office.place(until=T0)
@@ -465,3 +498,42 @@ async def test_a_stop_that_rests_overnight_and_fires_reaches_execution_as_one_or
 
         assert (report.order_id, report.word.broker_id, report.word.trades[0].quantity) == ("stop", "gtt:2", 10)
         assert (office.row.book.held, office.row.found) == ({}, 0)
+
+
+@in_a_loop
+async def test_a_storm_of_updates_does_not_make_a_storm_of_questions() -> None:
+    class Counting(FakeBroker):
+        reads = 0
+
+        def book(self, *, overnight: bool) -> BrokerBook:
+            self.reads += 1
+            return super().book(overnight=overnight)
+
+    broker = Counting()
+    async with Office(broker) as office:
+        type(office._trader).pace = replace(office._trader.pace, poll_s=5.0, look_s=0.3, reconcile_s=60.0)
+        office.place()
+        await office.until(lambda: office.known()[-1:] == ["BOOK"], "seen")
+        before, until = broker.reads, time.monotonic() + 0.7
+        while time.monotonic() < until:
+            office.couriers[-1]._hint()
+            await asyncio.sleep(0.005)
+
+        assert 1 <= broker.reads - before <= 3
+
+
+@in_a_loop
+async def test_on_the_replay_clock_no_order_of_the_next_day_leaves_while_one_is_unknown() -> None:
+    async with Office(FakeBroker(fates=deque(["lost"])), ordered=True) as office:
+        office.broker.hidden.add("1")
+        office.place(time_ms=T0 + 500)
+        await office.until(lambda: office.state() is CallState.UNKNOWN, "unknown")
+
+        office.place("two", closes=True, time_ms=T0 + 86_400_000)
+        await asyncio.sleep(0.05)
+        assert office.broker.calls == ["place one"]
+        office.broker.hidden.clear()
+        await office.until(lambda: office.state("two") is CallState.TAKEN, "sent")
+
+        assert office.known()[-1] == "BOOK"
+        assert "ABSENT" not in office.known()

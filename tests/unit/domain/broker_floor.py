@@ -67,7 +67,8 @@ class BrokerFloor:
         return self._say(self.desk.pass_time(T0 + at, self._place()))
 
     def flatten(self, at: int = 0) -> list[Change]:
-        return self._say(self.desk.flatten("action", self._place().ref(-1, T0 + at), T0 + at))
+        self._number += 1
+        return self._say(self.desk.flatten(f"action {self._number}", self._place().ref(-1, T0 + at), T0 + at))
 
     def finds(self, quantity: int, at: int = 0, product: str = "CNC") -> list[Change]:
         """The account has gained shares that are nobody's, at 100.00."""

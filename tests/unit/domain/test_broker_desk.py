@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from panda_streams.domain.brokerage import BrokerStatus, Known
-from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Reason, Role
+from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Product, Reason, Role
 from panda_streams.domain.signals import OrderType, Side
 from tests.unit.builders import T0
 from tests.unit.domain.broker_floor import BrokerFloor
@@ -425,6 +425,52 @@ def test_what_is_nobodys_has_a_book_of_its_own_which_a_flatten_leaves_alone() ->
     assert floor.asks() == []
 
 
+def test_a_position_that_was_closed_by_hand_is_not_closed_again() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.asks()
+
+    floor.finds(-10, product="MIS")
+    assert floor.asks() == [("cancel", "STOP")]
+    floor.cancels(stop)
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+    floor.tick(9_000, 2)
+    floor.beat(SQUARE_OFF)
+    assert floor.asks() == []
+
+    floor.gives("Momentum")
+    assert floor.desk.positions == {}
+    assert floor.desk.orders == {}
+
+
+def test_of_a_position_that_was_closed_in_part_by_hand_an_exit_closes_the_rest() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    floor.finds(-6, product="MIS")
+    floor.asks()
+
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+
+    assert [ask.order.quantity for ask in floor.asked] == [4]
+
+
+def test_what_was_sold_by_hand_may_be_any_strategys_and_all_exits_together_close_the_rest() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    floor.place(an_order(name="other", strategy_id="Other"))
+    floor.sends("other")
+    floor.trades_of("other", 10)
+    floor.finds(-10, product="MIS")
+    floor.asks()
+
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+    floor.place(an_order(Side.SELL, 10, name="other exit", role=Role.EXIT, strategy_id="Other"))
+
+    assert [ask.order.order_id for ask in floor.asked] == ["exit"]
+
+
 def test_what_is_nobodys_is_not_squared_off_with_what_strategies_hold() -> None:
     floor = BrokerFloor()
     floor.holds(10)
@@ -480,6 +526,31 @@ def test_a_stop_for_which_the_days_limit_leaves_no_room_is_not_decided_anew_at_e
     floor.asks()
     floor.tick(10_000, 100)
     floor.tick(10_000, 200)
+
+    assert floor.asks() == []
+
+
+def test_an_exit_that_the_trader_could_not_send_all_day_is_taken_back_at_its_end() -> None:
+    floor = BrokerFloor()
+    floor.holds(10, product=Product.CNC)
+    floor.place(an_order(Side.SELL, 10, name="exit", limit="101", role=Role.EXIT, product=Product.CNC))
+    floor.asks()
+
+    floor.beat(CLOSE)
+    asked = floor.asks()
+    floor.hear("exit", Known.DROPPED, CLOSE)
+
+    assert asked == [("cancel", "EXIT")]
+    assert floor.said[-1].reason is Reason.DAY_ENDED
+
+
+def test_an_order_that_is_at_the_exchange_is_ended_by_it_at_the_days_end() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", limit="90", product=Product.CNC))
+    floor.sends("entry")
+    floor.asks()
+
+    floor.beat(CLOSE)
 
     assert floor.asks() == []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from decimal import Decimal
 
 from hypothesis import settings
@@ -175,7 +175,50 @@ class AnAccount(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.tells_all()
-        assert self.floor.position == self.floor.net
+        ends = Counter(change.order.order_id for change in self.floor.said if change.order.state.terminal)
+        ended = {name for name, order in self.floor.book.items() if order.status.terminal}
+        assert set(ends.values()) <= {1}
+        assert ended <= set(ends)
+        assert not set(ends) & set(self.floor.desk.orders)
+        assert sum(position.quantity for position in self.floor.desk.positions.values()) == self.floor.net
+
+
+class AnAccountWithAnOwner(AnAccount):
+    """Goes short too, by two strategies, and its owner trades by hand, changes orders and gives shares away: nobody can
+    say what is too much to close, and the books are the broker's all the same."""
+
+    def is_never_short(self) -> None: ...
+
+    def never_has_more_at_the_broker_than_there_is_to_close(self) -> None: ...
+
+    @rule(quantity=st.integers(1, 20), strategy_id=st.sampled_from(["Momentum", "Other"]), side=st.sampled_from(Side))
+    def enters_on_any_side(self, quantity: int, strategy_id: str, side: Side) -> None:
+        self.names += 1
+        name = f"any{self.names}"
+        order = an_order(side, quantity, name=name, limit="100", live_at=self.at, strategy_id=strategy_id)
+        self.floor.place(order, self.at)
+        self._take()
+
+    @rule(quantity=st.integers(-20, 20).filter(bool))
+    def owner_trades(self, quantity: int) -> None:
+        self.floor.net += quantity
+        self.floor.finds(quantity, self.at, product="MIS")
+        self._take()
+
+    @rule(whom=st.sampled_from(["Momentum", None]))
+    def what_is_nobodys_is_handed_over(self, whom: str | None) -> None:
+        self.names += 1
+        self.floor.gives(whom, f"hand{self.names}", self.at)
+        self._take()
+
+    @precondition(lambda self: self._live())
+    @rule(data=st.data(), quantity=st.integers(1, 40))
+    def owner_changes_an_order(self, data: st.DataObject, quantity: int) -> None:
+        name = data.draw(st.sampled_from(self._live()))
+        order = self.floor.book[name]
+        if quantity > order.filled:
+            self.floor.book[name] = order.model_copy(update={"quantity": quantity})
+            self.untold.add(name)
 
 
 class ADeliveryAccount(AnAccount):
@@ -188,3 +231,5 @@ TestAnAccount = AnAccount.TestCase
 TestADeliveryAccount = ADeliveryAccount.TestCase
 TestAnAccount.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestADeliveryAccount.settings = TestAnAccount.settings
+TestAnAccountWithAnOwner = AnAccountWithAnOwner.TestCase
+TestAnAccountWithAnOwner.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

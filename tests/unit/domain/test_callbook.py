@@ -296,6 +296,15 @@ def test_what_is_asked_on_a_later_day_makes_no_book_of_that_day_a_proof() -> Non
     assert heard.overdue == ("one",)
 
 
+def test_an_order_is_looked_for_in_the_book_of_the_day_on_which_it_was_sent() -> None:
+    """It may have waited since the day before."""
+    book, due = send(a_book(a_call(closes=True)), "one", later(DAY))
+    book = callbook.answered(book, due, Answer(kind=AnswerKind.UNSURE), later(DAY)).book
+
+    assert knows(read(book, now=later(DAY + 60_000))) == [("one", Known.ABSENT)]
+    assert read(book, now=later(2 * DAY)).overdue == ("one",)
+
+
 def test_an_operator_may_say_that_an_unknown_order_never_arrived() -> None:
     book = a_book(a_call(state=CallState.UNKNOWN), taken("other"))
 

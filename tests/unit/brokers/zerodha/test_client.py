@@ -71,6 +71,24 @@ def test_a_clean_order_id_is_taken(client, fake):
     assert (answer.kind, answer.broker_id, answer.text) == (TAKEN, "2042130686722629633", "")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "known"),
+    [
+        ([0, 1, 1], TAKEN),
+        ([0, 15], THROTTLED),  # before the first byte
+        ([0, 1, 15], UNSURE),  # between its head and its fields
+    ],
+)
+def test_a_call_that_was_held_up_on_its_way_out_does_not_leave(client, fake, monkeypatch, seconds, known):
+    passing = iter(seconds)
+    monkeypatch.setattr("panda_streams.brokers.zerodha.client._boot_time", lambda: next(passing))
+
+    answer = place(client, fake, success({"order_id": "1"}))
+
+    assert answer.kind is known
+    assert known is not THROTTLED or fake.count("POST", "/orders/regular") == 0
+
+
 ENDS = {
     "no answer in time, though it was taken": (Reply(hang=True), UNSURE),
     "the connection breaks": (Reply(reset=True), UNSURE),
