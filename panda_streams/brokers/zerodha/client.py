@@ -48,15 +48,15 @@ _UNPROTECTED = (
     "not sent: an order at the market needs a market protection since 1 April 2026; set market_protection in the "
     "strategy's account"
 )
+_LEAVES_WITHIN_S = 3.0
+"""How long after it was allowed a call may leave. A worker that is suspended in between has lost its account when it
+wakes up: less than the rest of its group's session that its lease leaves, 4 s."""
 _NO_LAST = "not sent: a stop that rests overnight needs the last price, and none was seen"
 _NONE_REST = "not sent: the sandbox has no triggers (GTT)"
 _REACHED = "not sent: the last price {last} has reached the trigger {trigger}, which would wait for it to come back"
 _UNREAD = "not sent: {broker_id} was not in the list of triggers when that was read last"
 _FIRED = "not sent: {broker_id} has fired, and its order has no trigger any more"
 _OVER = "not sent: {broker_id} rests no more, it is {status}"
-_LEAVES_WITHIN_S = 3.0
-"""How long after it was allowed a call may leave. A worker that is suspended in between has lost its account when it
-wakes up: less than the rest of its group's session that its lease leaves, 4 s."""
 _SIMULATOR_WAITS_S = 10.0
 """Longer than the simulator waits for its ticks."""
 
@@ -82,9 +82,9 @@ class KiteClient:
         self._settings = settings
         self._sessions = sessions
         self._simulated = self._at.profile is KiteProfile.SIMULATOR
-        self._has_triggers = self._at.profile is not KiteProfile.SANDBOX
         self._leave_by: float | None = None
         self._kite = open_kite(self._at, settings.kite_api_key, settings.kite_timeout_s, self._may_leave)
+        self._has_triggers = self._at.profile is not KiteProfile.SANDBOX
         self._triggers: dict[str, BrokerTrigger] = {}
         """What rested overnight when that was read last, by id."""
         self._response: requests.Response | None = None
@@ -288,6 +288,11 @@ class KiteClient:
         return scrubbed(text, secrets)
 
 
+def _boot_time() -> float:
+    """Seconds since the machine was started, suspended time included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def _is_reached(side: Side, trigger: Decimal, last: Decimal) -> bool:
     """Whether a stop's trigger is reached: Kite would take it for one that is reached from the other side."""
     return last <= trigger if side is Side.SELL else last >= trigger
@@ -318,11 +323,6 @@ def _trigger_id(data: object) -> str:
     if isinstance(number, bool) or not isinstance(number, int) or number <= 0:
         raise ValueError(f"instead of a trigger's id: {data!r}")
     return f"{TRIGGER}{number}"
-
-
-def _boot_time() -> float:
-    """Seconds since the machine was started, suspended time included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _amount(value: Decimal | None) -> str | None:

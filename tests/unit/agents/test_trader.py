@@ -468,39 +468,6 @@ async def test_a_courier_that_is_woken_while_it_is_dismissed_ends_and_its_worker
 
 
 @in_a_loop
-async def test_a_stop_that_rests_overnight_and_whose_answer_was_lost_is_found_and_not_placed_again() -> None:
-    async with Office(FakeBroker()) as office:
-        office.broker.fates.append("lost")
-
-        office.rest()
-        await office.until(lambda: office.state("stop") is CallState.TAKEN, "found")
-        office.restart()
-        office.cancel("stop")
-        await office.until(lambda: office.state("stop") is None, "gone")
-
-        assert office.broker.calls == ["place stop", "cancel gtt:1"]
-        assert office.known("stop")[-2:] == ["BOOK", "DROPPED"]
-        assert not office.row.found
-
-
-@in_a_loop
-async def test_a_stop_that_rests_overnight_and_fires_reaches_execution_as_one_order() -> None:
-    async with Office(FakeBroker()) as office:
-        office.place()
-        await office.until(lambda: office.state() is CallState.TAKEN, "bought")
-        office.broker._fill("1")
-        office.rest()
-        await office.until(lambda: office.state("stop") is CallState.TAKEN, "rests")
-
-        office.broker.fire("gtt:2")
-        await office.until(lambda: office.state("stop") is None, "done")
-        [report] = [one for one in office.reports() if isinstance(one, OrderReport) and one.word.trades][-1:]
-
-        assert (report.order_id, report.word.broker_id, report.word.trades[0].quantity) == ("stop", "gtt:2", 10)
-        assert (office.row.book.held, office.row.found) == ({}, 0)
-
-
-@in_a_loop
 async def test_a_storm_of_updates_does_not_make_a_storm_of_questions() -> None:
     class Counting(FakeBroker):
         reads = 0
@@ -537,3 +504,36 @@ async def test_on_the_replay_clock_no_order_of_the_next_day_leaves_while_one_is_
 
         assert office.known()[-1] == "BOOK"
         assert "ABSENT" not in office.known()
+
+
+@in_a_loop
+async def test_a_stop_that_rests_overnight_and_whose_answer_was_lost_is_found_and_not_placed_again() -> None:
+    async with Office(FakeBroker()) as office:
+        office.broker.fates.append("lost")
+
+        office.rest()
+        await office.until(lambda: office.state("stop") is CallState.TAKEN, "found")
+        office.restart()
+        office.cancel("stop")
+        await office.until(lambda: office.state("stop") is None, "gone")
+
+        assert office.broker.calls == ["place stop", "cancel gtt:1"]
+        assert office.known("stop")[-2:] == ["BOOK", "DROPPED"]
+        assert not office.row.found
+
+
+@in_a_loop
+async def test_a_stop_that_rests_overnight_and_fires_reaches_execution_as_one_order() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place()
+        await office.until(lambda: office.state() is CallState.TAKEN, "bought")
+        office.broker._fill("1")
+        office.rest()
+        await office.until(lambda: office.state("stop") is CallState.TAKEN, "rests")
+
+        office.broker.fire("gtt:2")
+        await office.until(lambda: office.state("stop") is None, "done")
+        [report] = [one for one in office.reports() if isinstance(one, OrderReport) and one.word.trades][-1:]
+
+        assert (report.order_id, report.word.broker_id, report.word.trades[0].quantity) == ("stop", "gtt:2", 10)
+        assert (office.row.book.held, office.row.found) == ({}, 0)

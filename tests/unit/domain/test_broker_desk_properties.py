@@ -230,6 +230,6 @@ class ADeliveryAccount(AnAccount):
 TestAnAccount = AnAccount.TestCase
 TestADeliveryAccount = ADeliveryAccount.TestCase
 TestAnAccount.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestADeliveryAccount.settings = TestAnAccount.settings
 TestAnAccountWithAnOwner = AnAccountWithAnOwner.TestCase
 TestAnAccountWithAnOwner.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestADeliveryAccount.settings = TestAnAccount.settings
