@@ -572,7 +572,7 @@ def _unplaced(trigger: BrokerTrigger, call: Call, now: Moment) -> BrokerOrder:
     status = trigger.status
     if status is BrokerStatus.OPEN:
         seen = call.told is not None and call.told[0] == BrokerStatus.PENDING
-        past = trading_date(trigger.time) != trading_date(now.broker)
+        past = trading_date(trigger.time) < trading_date(now.broker)
         status = BrokerStatus.PAST if past and seen else BrokerStatus.PENDING
     return BrokerOrder(
         broker_id=trigger.broker_id,
