@@ -135,8 +135,11 @@ class BrokerExecution(Execution[BrokerDesk]):
         shard = self._shard(part)
         for ask in row.desk.asks:
             placing = not ask.cancel and ask.change is None
-            request = self._request(ask.order) if placing else None
+            last = self._last(shard, name) if ask.order.overnight else None
+            request = self._request(ask.order, last) if placing else None
             until = self._until(ask.order) if placing else None
+            if ask.change is not None:
+                ask = ask._replace(change=ask.change.model_copy(update={"last_price": last}))
             outputs.append(self._said.command(part.partition, shard, ask, request, until))
         row.desk.asks.clear()
         self._await_reports(part)
@@ -145,7 +148,12 @@ class BrokerExecution(Execution[BrokerDesk]):
     def beat(self, part: Part, reached: int, now: float) -> list[Output]:
         return [*super().beat(part, reached, now), self._said.beat_to_trader(part.partition, reached)]
 
-    def _request(self, order: Order) -> OrderRequest:
+    def _last(self, shard: Shard, name: str) -> Decimal | None:
+        """The last price of an instrument that the shard has seen."""
+        seen = shard.seen.get(name)
+        return None if seen is None else price_of(seen.price, self._context.instruments[name].decimals)
+
+    def _request(self, order: Order, last: Decimal | None) -> OrderRequest:
         ttl = order.validity is Validity.TTL and order.expires_at is not None
         protected = order.order_type in (OrderType.MARKET, OrderType.SL_M)
         return OrderRequest(
@@ -161,6 +169,8 @@ class BrokerExecution(Execution[BrokerDesk]):
             price=order.price,
             trigger=order.trigger,
             market_protection=self._protection(order) if protected else None,
+            overnight=order.overnight,
+            last_price=last,
         )
 
     def _protection(self, order: Order) -> Decimal:

@@ -104,7 +104,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As every server does: what an earlier one's connections have left for a minute is in nobody's way.
+        # As every server here does: a port whose last connections are still dying away is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

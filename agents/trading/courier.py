@@ -31,7 +31,7 @@ from agents.trading.news import (
 )
 from panda_streams.brokers.port import ConnectedTrader
 from panda_streams.domain import callbook
-from panda_streams.domain.brokerage import Answer, AnswerKind, BrokerClient, LoggedOut, Unreachable
+from panda_streams.domain.brokerage import Answer, AnswerKind, BrokerBook, BrokerClient, LoggedOut, Unreachable
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.callbook import CallBook, CallKind, CallState, Due, Moment
 from panda_streams.domain.risk.modes import Mode
@@ -292,7 +292,7 @@ class Courier:
     async def _read(self) -> None:
         asked_at = time.time_ns() // 1_000_000
         self._hinted = False
-        found = await self._ask(self._client.book)
+        found = await self._ask(self._book(self._shop.row().book.overnight))
         self._read_at = time.monotonic()
         await self._tell(Read(found, asked_at, self._page()))
 
@@ -300,6 +300,9 @@ class Courier:
         """When the book was read: a simulated broker's is of the day of its clock, whatever has been asked since."""
         now = self._now()
         return now._replace(broker=self._shop.row().clock + 1) if self._context.ordered else now
+
+    def _book(self, overnight: bool) -> Callable[[], BrokerBook]:
+        return lambda: self._client.book(overnight=overnight)
 
     def _compare_is_due(self) -> bool:
         pace, book = self._trader.pace, self._shop.row().book
@@ -320,11 +323,12 @@ class Courier:
         are told.
         """
         self._tried_at, asked_at = time.monotonic(), time.time_ns() // 1_000_000
-        before = await self._ask(self._client.book)
+        look = self._book(self._shop.row().book.overnight)
+        before = await self._ask(look)
         await self._tell(Read(before, asked_at, self._page()))
         holdings = await self._ask(self._client.holdings)
         book, now = self._shop.row().book, self._now()
-        if not before.whole or not book.in_step(before) or await self._ask(self._client.book) != before:
+        if not before.whole or not book.in_step(before) or await self._ask(look) != before:
             self._hinted = True
             return
         apart = frozenset(filter(partial(self._settles, now), {*book.held, *(held.instrument for held in holdings)}))

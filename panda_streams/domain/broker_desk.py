@@ -155,7 +155,7 @@ class BrokerDesk(Desk):
                 reason = word.reason or order.withdrawn or Reason.BROKER_CANCELLED
                 return [self._end(order, OrderEvent.CANCEL, time, reason)]
             case Known.REFUSED:
-                return self._refused(order, word, time)
+                return self._refused(order, word, cause)
             case Known.ABSENT:
                 return self._absent(order, time)
             case Known.BOOK if word.order is not None:
@@ -186,7 +186,7 @@ class BrokerDesk(Desk):
         if status is BrokerStatus.OPEN and left.state is OrderState.TRIGGER_PENDING:
             changes.append(self._step(left, OrderEvent.TRIGGER, cause.time, Reason.TRIGGERED))
         elif status is BrokerStatus.REJECTED and counted:
-            changes += self._refused(left, word, cause.time)
+            changes += self._refused(left, word, cause)
         elif status.terminal and counted:
             changes.append(self._end(left, OrderEvent.CANCEL, cause.time, left.withdrawn or Reason.BROKER_CANCELLED))
         return changes
@@ -230,10 +230,41 @@ class BrokerDesk(Desk):
         )
         return [change._replace(time=cause.time) for change in self.apply(order, fill)]
 
-    def _refused(self, order: Order, word: Word, time: int) -> list[Change]:
+    def _refused(self, order: Order, word: Word, cause: TickRef) -> list[Change]:
+        time = cause.time
         self._calm_down(order, time)
+        held = self.positions.get(order.strategy_id)
+        if order.overnight and held is not None:
+            plain = {"plain_on": trading_date(time).isoformat()}
+            self.positions[order.strategy_id] = held.model_copy(update=plain)
         ended = self._end(order, OrderEvent.REJECT, time, word.reason or Reason.BROKER_REFUSED)
-        return [ended._replace(note=word.text)]
+        return [ended._replace(note=word.text), *self._instead(order, word, cause)]
+
+    def _instead(self, order: Order, word: Word, cause: TickRef) -> list[Change]:
+        """What limits the loss in place of the leg of a bracket that was to rest overnight, and was refused: a stop of
+        the day, or the market, if the stop was reached and only its order was refused."""
+        if not order.overnight or order.parent is None or order.withdrawn is not None or not self._closable(order):
+            return []
+        if word.known is Known.BOOK:
+            return self._stop_now(order, cause)
+        return self._decide(self._again(order, overnight=False), cause.time)
+
+    def _again(self, order: Order, *, overnight: bool) -> Order:
+        """What is left of an order, to be tried under an id of its own."""
+        attempt = order.attempt + 1
+        fresh = {
+            "order_id": order_id(self._namespace, order.order_id, order.role, attempt=attempt),
+            "attempt": attempt,
+            "overnight": overnight,
+            "state": OrderState.INTENT,
+            "sent": False,
+            "broker_id": None,
+            "quantity": order.remaining,
+            "filled": 0,
+            "fill_ids": (),
+            "turnover": Decimal(0),
+        }
+        return order.model_copy(update=fresh)
 
     def _calm_down(self, order: Order, time: int) -> None:
         """Decide no exit of a position for a while, after one that the arm has decided could not be placed."""
@@ -250,20 +281,7 @@ class BrokerDesk(Desk):
         ended = self._end(order, OrderEvent.MISS, time, Reason.NEVER_ARRIVED)
         if not order.reduces or order.withdrawn is not None or not self._closable(order):
             return [ended]
-        again = order.model_copy(
-            update={
-                "order_id": order_id(self._namespace, order.order_id, order.role, attempt=order.attempt + 1),
-                "attempt": order.attempt + 1,
-                "state": OrderState.INTENT,
-                "sent": False,
-                "broker_id": None,
-                "quantity": order.remaining,
-                "filled": 0,
-                "fill_ids": (),
-                "turnover": Decimal(0),
-            }
-        )
-        return [ended, *self._decide(again, time)]
+        return [ended, *self._decide(self._again(order, overnight=order.overnight), time)]
 
     def take_over(self, stranger: Stranger, cause: TickRef) -> list[Change]:
         """Book what the account holds beyond the orders of its arm: as an order of nobody's that was filled at once."""
@@ -418,7 +436,7 @@ class BrokerDesk(Desk):
         self.changed = True
         if order.role is Role.SETTLEMENT:
             order = advance(order, OrderEvent.OPEN)  # by the exchange, without an order
-        elif order.role is Role.STOP:
+        elif order.role is Role.STOP and order.order_type is OrderType.SL_M:
             order = self._with_limit(order)
         self._enter(order)
         changes = [Change(order, time)]
@@ -437,7 +455,8 @@ class BrokerDesk(Desk):
         if target is not None:
             self._replace(target.model_copy(update={"stop": leg.trigger}))
         limit = self._limit_of(leg.trigger, sells=leg.side is Side.SELL)
-        return leg.model_copy(update={"order_type": OrderType.SL, "price": limit})
+        overnight = leg.product is Product.CNC
+        return leg.model_copy(update={"order_type": OrderType.SL, "price": limit, "overnight": overnight})
 
     def _withdraw(self, order: Order, event: OrderEvent, time: int, reason: Reason) -> list[Change]:
         if not order.sent:
@@ -583,6 +602,7 @@ class BrokerDesk(Desk):
             trigger=trigger,
             cause=cause,
             live_at=cause.time,
+            overnight=position.product is Product.CNC and position.plain_on != trading_date(cause.time).isoformat(),
         )
 
     def _step_of(self, stop: Decimal, position: Position) -> Decimal:

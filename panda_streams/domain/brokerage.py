@@ -23,6 +23,7 @@ __all__ = [
     "BrokerOrder",
     "BrokerStatus",
     "BrokerTrade",
+    "BrokerTrigger",
     "Known",
     "LoggedOut",
     "Modification",
@@ -52,6 +53,10 @@ class OrderRequest(Value):
     trigger: Decimal | None = None
     market_protection: Decimal | None = None
     """Of an order at the market: the furthest from the last price, in per cent; -1 leaves it to the broker."""
+    overnight: bool = False
+    """A stop that rests with the broker itself until it is reached, also beyond the day: no label is kept with it."""
+    last_price: Decimal | None = None
+    """Of one that rests overnight: the last price that was seen, which says from which side its trigger is reached."""
 
 
 class Modification(Value):
@@ -64,6 +69,8 @@ class Modification(Value):
     trigger: Decimal | None = None
     market_protection: Decimal | None = None
     """As in an OrderRequest, where the order is to go to the market."""
+    last_price: Decimal | None = None
+    """As in an OrderRequest."""
 
 
 class AnswerKind(StrEnum):
@@ -101,6 +108,8 @@ class BrokerStatus(StrEnum):
     COMPLETE = "COMPLETE"
     CANCELLED = "CANCELLED"
     REJECTED = "REJECTED"
+    PAST = "PAST"
+    """It was on the market on a day whose book is gone: it works no more, and no book tells what it traded."""
 
     @property
     def terminal(self) -> bool:
@@ -127,6 +136,30 @@ class BrokerOrder(Value):
     """Why it was rejected or cancelled, in the broker's words."""
     time: int
     """When the broker or the exchange last changed it, milliseconds since the epoch."""
+    placed_by: str | None = None
+    """The broker's id of the trigger that placed it, where the book says so."""
+
+
+class BrokerTrigger(Value):
+    """An order that rests with the broker itself, and is placed once its trigger is reached."""
+
+    broker_id: str
+    instrument: str
+    side: Side
+    product: str
+    quantity: int
+    price: Decimal
+    trigger: Decimal
+    last_price: Decimal
+    """As it was given."""
+    status: BrokerStatus
+    """TRIGGER_PENDING while it rests, OPEN once it was reached, REJECTED if its order was refused then, CANCELLED."""
+    placed: str | None = None
+    """The broker's id of the order that it has placed."""
+    text: str = ""
+    created: int
+    time: int
+    """When it was last changed; both in milliseconds since the epoch."""
 
 
 class BrokerTrade(Value):
@@ -161,6 +194,8 @@ class BrokerBook(Value):
 
     orders: tuple[BrokerOrder, ...]
     trades: tuple[BrokerTrade, ...]
+    triggers: tuple[BrokerTrigger, ...] | None = None
+    """What rests overnight, whoever has placed it; None if it was not asked for."""
 
     @property
     def whole(self) -> bool:
@@ -238,7 +273,8 @@ class BrokerClient(Protocol):
 
     def cancel(self, broker_id: str, at: int) -> Answer: ...
 
-    def book(self) -> BrokerBook: ...
+    def book(self, *, overnight: bool) -> BrokerBook:
+        """All orders and trades; what rests overnight only if that is asked for."""
 
     def holdings(self) -> tuple[BrokerHolding, ...]: ...
 

@@ -227,6 +227,8 @@ class Order(Value):
     """Of a real broker: why it is being taken away, until the broker says that it has ended."""
     modified: int = 0
     """How often a real broker was asked to change it."""
+    overnight: bool = False
+    """Of a real broker: a stop that rests with the broker itself, and does not end with the day."""
     attempt: int = 1
     """Which try it is: an exit that is proved never to have reached the broker is tried again."""
 

@@ -30,6 +30,9 @@ class Position(Value):
     """At a real broker: event time before which the arm decides no exit, for the broker has refused one."""
     refused: int = 0
     """At a real broker: how often that has happened since the last fill."""
+    plain_on: str = ""
+    """At a real broker: the trading date on which it has refused a stop that rests overnight: on that date the
+    position's stops are of the day."""
 
 
 def moved(before: Position | None, signed: int, fill: Fill, decimals: int) -> Position | None:

@@ -22,7 +22,7 @@ from panda_streams.domain.ticks import Tick
 from panda_streams.kitesim.account import Account, Funds
 from panda_streams.kitesim.errors import ErrorType, Refused
 from panda_streams.kitesim.exchange import Exchange
-from panda_streams.kitesim.gtt import Gtt, GttOrder, GttResult, Gtts, GttState
+from panda_streams.kitesim.gtt import LIFE_MS, Gtt, GttChange, GttOrder, GttResult, Gtts, GttState
 from panda_streams.kitesim.market import Book, MarketView
 from panda_streams.kitesim.orders import (
     ZERO,
@@ -125,6 +125,8 @@ class Broker:
             self.counters.time = time
         for change in self.exchange.pass_time(time):
             self._keep(change)
+        for gtt in self.gtts.due(time):
+            self._keep_gtt(gtt)
 
     def meet(self, tick: Tick, book: Book) -> None:
         """Take a tick in: it changes the market's state, and may fill orders and reach triggers."""
@@ -408,26 +410,68 @@ class Broker:
 
     # Triggers
 
-    def put_gtt(self, gtt: Gtt) -> int:
-        """Keep a trigger that is new or has changed."""
+    def place_gtt(self, gtt: Gtt, at: int | None) -> int:
+        """Take a trigger; it is reached by prices once it is there. Its number; raises Refused."""
+        moment = self._gtt_moment(at)
+        self.counters.gtts += 1
+        number = self.counters.gtts
+        live_at = moment + self.exchange.latency(f"gtt/{number}")
+        times = {"created_at": moment, "updated_at": moment, "expires_at": moment + LIFE_MS, "live_at": live_at}
+        self._keep_gtt(replace(gtt, number=number, **times))
+        return number
+
+    def modify_gtt(self, number: int, terms: Gtt, at: int | None) -> int:
+        """Give a trigger other terms; they act once they are there. Raises Refused."""
+        gtt = self._active_gtt(number)
+        if terms.instrument != gtt.instrument:
+            raise Refused(ErrorType.INPUT, "The instrument of a trigger cannot be changed.")
+        acts = self._acts(gtt, at)
+        change = GttChange(at=acts, kind=terms.kind, triggers=terms.triggers, last=terms.last, orders=terms.orders)
+        self._keep_gtt(replace(gtt, changes=(*gtt.changes, change)))
+        return number
+
+    def delete_gtt(self, number: int, at: int | None) -> int:
+        """Take a deletion; it acts once it is there. Raises Refused."""
+        gtt = self._active_gtt(number)
+        if not gtt.deleting:
+            self._keep_gtt(replace(gtt, changes=(*gtt.changes, GttChange(at=self._acts(gtt, at), kind=gtt.kind))))
+        return number
+
+    def _active_gtt(self, number: int) -> Gtt:
+        gtt = self.gtts.find(number)
+        if gtt.state is not GttState.ACTIVE:
+            raise Refused(ErrorType.INPUT, f"The trigger is {gtt.state}.")
+        return gtt
+
+    def _gtt_moment(self, at: int | None) -> int:
+        moment = self.moment(at)
+        if moment is None:
+            raise Refused(ErrorType.GENERAL, "No price is known yet.")
+        return moment
+
+    def _acts(self, gtt: Gtt, at: int | None) -> int:
+        """When a change of a trigger that is asked for now acts: after those before it."""
+        moment = self._gtt_moment(at)
+        acts = max(moment + self.exchange.latency(f"gtt/{gtt.number}/{moment}"), gtt.live_at)
+        return max(acts, gtt.changes[-1].at + 1) if gtt.changes else acts
+
+    def _keep_gtt(self, gtt: Gtt) -> None:
+        self.counters.version += 1
         self.gtts.put(gtt)
         self._outbox.gtts[gtt.number] = gtt
-        return gtt.number
-
-    def next_gtt(self) -> int:
-        self.counters.gtts += 1
-        return self.counters.gtts
 
     def _meet_gtt(self, gtt: Gtt, at: int) -> None:
         instrument = self.instruments[gtt.instrument]
         price = self.view.price(instrument)
         leg = gtt.reached(price) if price is not None else None
         if at >= gtt.expires_at:
-            self.put_gtt(replace(gtt, state=GttState.EXPIRED, updated_at=at))
+            self._keep_gtt(replace(gtt, state=GttState.EXPIRED, updated_at=at, changes=()))
+        elif at < gtt.live_at:
+            return
         elif leg is not None and price is not None and self.calendar.is_open(market_of(instrument), at):
             result = self._place_triggered(gtt, gtt.orders[leg], instrument, price, at)
             orders = tuple(replace(one, result=result) if n == leg else one for n, one in enumerate(gtt.orders))
-            self.put_gtt(replace(gtt, state=GttState.TRIGGERED, updated_at=at, orders=orders))
+            self._keep_gtt(replace(gtt, state=GttState.TRIGGERED, updated_at=at, orders=orders, changes=()))
 
     def _place_triggered(self, gtt: Gtt, order: GttOrder, instrument: Instrument, price: Decimal, at: int) -> GttResult:
         form = OrderForm(

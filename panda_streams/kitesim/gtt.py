@@ -8,13 +8,14 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from panda_streams.domain.instruments import Instrument, Instruments
 from panda_streams.domain.orders import Product
 from panda_streams.domain.signals import OrderType, Side
 from panda_streams.kitesim.errors import ErrorType, Refused
 
-__all__ = ["Gtt", "GttKind", "GttOrder", "GttResult", "GttState", "Gtts", "read_gtt"]
+__all__ = ["LIFE_MS", "Gtt", "GttChange", "GttKind", "GttOrder", "GttResult", "GttState", "Gtts", "read_gtt"]
 
 LIFE_MS = 365 * 86_400_000
 
@@ -51,6 +52,16 @@ class GttOrder(msgspec.Struct, frozen=True, kw_only=True):
     result: GttResult | None = None
 
 
+class GttChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What a trigger becomes at `at`: other terms, or nothing if there are no orders."""
+
+    at: int
+    kind: GttKind
+    triggers: tuple[Decimal, ...] = ()
+    last: Decimal = Decimal(0)
+    orders: tuple[GttOrder, ...] = ()
+
+
 class Gtt(msgspec.Struct, frozen=True, kw_only=True):
     """A trigger: one price and its order, or a lower and an upper one with an order each, of which one is placed."""
 
@@ -65,6 +76,27 @@ class Gtt(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
     expires_at: int
+    live_at: int = 0
+    """Event time from which prices reach it."""
+    changes: tuple[GttChange, ...] = ()
+    """That were asked for and have not acted yet, the first one first."""
+
+    @property
+    def deleting(self) -> bool:
+        return bool(self.changes) and not self.changes[-1].orders
+
+    def changed(self, time: int) -> Gtt:
+        """The trigger as it is at a time."""
+        gtt = self
+        while gtt.changes and gtt.changes[0].at <= time:
+            change, *later = gtt.changes
+            gtt = replace(gtt, updated_at=change.at, changes=tuple(later))
+            if change.orders:
+                terms = {"kind": change.kind, "triggers": change.triggers, "last": change.last, "orders": change.orders}
+                gtt = replace(gtt, **terms)
+            else:
+                gtt = replace(gtt, state=GttState.DELETED)
+        return gtt
 
     def reached(self, price: Decimal) -> int | None:
         """Which of its orders a price triggers."""
@@ -81,9 +113,14 @@ class Gtts:
     def __init__(self) -> None:
         self.all: dict[int, Gtt] = {}
         self._active: dict[str, dict[int, None]] = {}
+        self._changing: dict[int, None] = {}
 
     def put(self, gtt: Gtt) -> None:
         self.all[gtt.number] = gtt
+        if gtt.changes:
+            self._changing.setdefault(gtt.number)
+        else:
+            self._changing.pop(gtt.number, None)
         active = self._active.setdefault(gtt.instrument, {})
         if gtt.state is GttState.ACTIVE:
             active.setdefault(gtt.number)
@@ -91,6 +128,11 @@ class Gtts:
             active.pop(gtt.number, None)
         if not active:
             del self._active[gtt.instrument]
+
+    def due(self, time: int) -> tuple[Gtt, ...]:
+        """Those that have changed by a time, as they are then."""
+        changing = (self.all[number] for number in self._changing)
+        return tuple(gtt.changed(time) for gtt in changing if gtt.changes[0].at <= time)
 
     def waiting(self, instrument_id: str) -> tuple[Gtt, ...]:
         """Those that wait for a price of the instrument."""
@@ -109,12 +151,10 @@ def read_gtt(
     condition: Mapping[str, Any],
     orders: list[Mapping[str, Any]],
     instruments: Instruments,
-    number: int,
-    at: int,
 ) -> Gtt:
-    """Read the fields of a call that places or modifies a trigger; raises Refused."""
+    """Read the fields of a call that places or modifies a trigger, without number and times; raises Refused."""
     try:
-        return _read(GttKind(kind), condition, orders, instruments, number, at)
+        return _read(GttKind(kind), condition, orders, instruments)
     except (KeyError, TypeError, ValueError, InvalidOperation) as error:
         raise _bad(f"Invalid trigger: {type(error).__name__} {error}") from None
 
@@ -124,8 +164,6 @@ def _read(
     condition: Mapping[str, Any],
     orders: list[Mapping[str, Any]],
     instruments: Instruments,
-    number: int,
-    at: int,
 ) -> Gtt:
     instrument = instruments.get(f"{condition['exchange']}:{condition['tradingsymbol']}")
     if instrument is None or not instrument.tradable:
@@ -140,15 +178,15 @@ def _read(
     if kind is GttKind.TWO_LEG and not triggers[0] < last < triggers[1]:
         raise _bad("The last price should lie between the trigger values.")
     return Gtt(
-        number=number,
+        number=0,
         kind=kind,
         instrument=instrument.id,
         triggers=triggers,
         last=last,
         orders=tuple(_order(order, instrument) for order in orders),
-        created_at=at,
-        updated_at=at,
-        expires_at=at + LIFE_MS,
+        created_at=0,
+        updated_at=0,
+        expires_at=0,
     )
 
 

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
-from msgspec.structs import replace
 
 from panda_streams.kitesim.engine import Engine
 from panda_streams.kitesim.errors import ErrorType, Refused
+from panda_streams.kitesim.faults import Call
 from panda_streams.kitesim.front import Front, Handler, answer, fields_of
 from panda_streams.kitesim.gtt import Gtt, GttState, read_gtt
+from panda_streams.kitesim.order_calls import OrderCalls
 from panda_streams.kitesim.shapes import Shapes
 
 __all__ = ["GttCalls"]
 
 
 class GttCalls:
-    """Triggers of one engine."""
+    """Triggers of one engine. Faults of calls that change orders happen to calls that change them, too."""
 
-    def __init__(self, front: Front, engine: Engine, shapes: Shapes) -> None:
+    def __init__(self, front: Front, engine: Engine, shapes: Shapes, orders: OrderCalls) -> None:
         self._front = front
-        self._engine = engine
+        self._orders = orders
         self._broker = engine.broker
         self._shapes = shapes
 
@@ -42,50 +44,42 @@ class GttCalls:
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         self._front.enter(request)
-        return answer(self._shapes.gtt(self._find(request)))
+        return answer(self._shapes.gtt(self._broker.gtts.find(_number(request))))
 
     async def _place(self, request: web.Request) -> web.StreamResponse:
         self._front.enter(request)
-        gtt = await self._read(request)
-        return self._keep(replace(gtt, number=self._broker.next_gtt()))
+        fields = await fields_of(request)
+
+        def act(at: int | None) -> dict[str, Any]:
+            return {"trigger_id": self._broker.place_gtt(self._read(fields), at)}
+
+        return await self._orders.change(request, Call.PLACE, act)
 
     async def _modify(self, request: web.Request) -> web.StreamResponse:
         self._front.enter(request)
-        before = self._active(request)
-        gtt = await self._read(request)
-        if gtt.instrument != before.instrument:
-            raise Refused(ErrorType.INPUT, "The instrument of a trigger cannot be changed.")
-        return self._keep(replace(gtt, number=before.number, created_at=before.created_at))
+        fields = await fields_of(request)
+
+        def act(at: int | None) -> dict[str, Any]:
+            return {"trigger_id": self._broker.modify_gtt(_number(request), self._read(fields), at)}
+
+        return await self._orders.change(request, Call.MODIFY, act)
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
         self._front.enter(request)
-        gtt = self._active(request)
-        return self._keep(replace(gtt, state=GttState.DELETED, updated_at=self._now()))
 
-    async def _read(self, request: web.Request) -> Gtt:
-        fields = await fields_of(request)
+        def act(at: int | None) -> dict[str, Any]:
+            return {"trigger_id": self._broker.delete_gtt(_number(request), at)}
+
+        return await self._orders.change(request, Call.CANCEL, act)
+
+    def _read(self, fields: Mapping[str, str]) -> Gtt:
         condition, orders = _object(fields.get("condition"), dict), _object(fields.get("orders"), list)
-        return read_gtt(fields.get("type", ""), condition, orders, self._broker.instruments, 0, self._now())
+        return read_gtt(fields.get("type", ""), condition, orders, self._broker.instruments)
 
-    def _now(self) -> int:
-        if self._broker.time is None:
-            raise Refused(ErrorType.GENERAL, "No price is known yet.")
-        return self._broker.time
 
-    def _find(self, request: web.Request) -> Gtt:
-        number = request.match_info["number"]
-        return self._broker.gtts.find(int(number) if number.isdigit() else -1)
-
-    def _active(self, request: web.Request) -> Gtt:
-        gtt = self._find(request)
-        if gtt.state is not GttState.ACTIVE:
-            raise Refused(ErrorType.INPUT, f"The trigger is {gtt.state}.")
-        return gtt
-
-    def _keep(self, gtt: Gtt) -> web.StreamResponse:
-        self._broker.put_gtt(gtt)
-        self._engine.commit()
-        return answer({"trigger_id": gtt.number})
+def _number(request: web.Request) -> int:
+    number = request.match_info["number"]
+    return int(number) if number.isdigit() else -1
 
 
 def _object(text: str | None, kind: type[Any]) -> Any:

@@ -72,7 +72,7 @@ class OrderCalls:
                 self._count_more(form.legs - 1)
             return {"order_id": order_id}
 
-        return await self._change(request, Call.PLACE, act)
+        return await self.change(request, Call.PLACE, act)
 
     def _count(self, at: int | None) -> None:
         moment = None if self._wall else self._broker.moment(at)
@@ -91,15 +91,15 @@ class OrderCalls:
         def act(at: int | None) -> dict[str, Any]:
             return {"order_id": self._broker.modify(request.match_info["order_id"], read_change(fields, at or 0), at)}
 
-        return await self._change(request, Call.MODIFY, act)
+        return await self.change(request, Call.MODIFY, act)
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
         def act(at: int | None) -> dict[str, Any]:
             return {"order_id": self._broker.cancel(request.match_info["order_id"], at)}
 
-        return await self._change(request, Call.CANCEL, act)
+        return await self.change(request, Call.CANCEL, act)
 
-    async def _change(self, request: web.Request, call: Call, act: Act) -> web.StreamResponse:
+    async def change(self, request: web.Request, call: Call, act: Act) -> web.StreamResponse:
         """Carry a call out that changes orders, unless a fault prevents it: it is durable before it is answered."""
         self._front.authenticate(request)
         at = _caused(request)

@@ -53,10 +53,11 @@ class Rest:
         self._shapes = shapes
         self._login_page = login_page
         self._front = front = Front(engine, throttle, faults)
+        orders = OrderCalls(front, engine, shapes, faults, wall=wall)
         self._parts = (
-            OrderCalls(front, engine, shapes, faults, wall=wall),
+            orders,
             MarketCalls(front, engine, tokens, shapes, history),
-            GttCalls(front, engine, shapes),
+            GttCalls(front, engine, shapes, orders),
             MarginCalls(front, engine),
         )
 

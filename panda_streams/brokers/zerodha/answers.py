@@ -35,6 +35,7 @@ before placing again." A refusal for want of margin says "Check the orderbook fo
 _NO_KEY = re.compile(r"(?i)api_key.*access_token")
 _NOT_WORKING = re.compile(
     r"(?i)\balready\b|\bcomplete|not (?:open|found|pending)|could ?n.t find|cannot be (?:cancel|modif)|being processed"
+    r"|does not exist|\btriggered\b"
 )
 """Why an order is not modified or cancelled; Kite gives it the type GeneralException too."""
 

@@ -1,4 +1,4 @@
-"""Reads Kite's orders, trades, positions and holdings: its JSON, as the official client hands it on, becomes values.
+"""Reads Kite's orders, trades, triggers, positions and holdings: its JSON, as the client hands it on, becomes values.
 
 The functions raise ValueError, KeyError or TypeError for what has another form: a book with a gap is no book.
 """
@@ -11,10 +11,13 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from panda_streams.brokers.zerodha.session import INDIA
-from panda_streams.domain.brokerage import BrokerHolding, BrokerOrder, BrokerStatus, BrokerTrade
+from panda_streams.domain.brokerage import BrokerHolding, BrokerOrder, BrokerStatus, BrokerTrade, BrokerTrigger
 from panda_streams.domain.signals import Side
 
-__all__ = ["money", "moment", "read_holdings", "read_order", "read_trade"]
+__all__ = ["TRIGGER", "money", "moment", "read_holdings", "read_order", "read_trade", "read_triggers"]
+
+TRIGGER = "gtt:"
+"""Begins the id of a trigger (GTT), so that it is no order's."""
 
 _STATUS = {
     "COMPLETE": BrokerStatus.COMPLETE,
@@ -24,6 +27,15 @@ _STATUS = {
     "TRIGGER PENDING": BrokerStatus.TRIGGER_PENDING,
 }
 """All others are on their way, or new ("there may be other values as well", kite.trade/docs): PENDING."""
+_TRIGGER_STATUS = {
+    "triggered": BrokerStatus.OPEN,
+    "disabled": BrokerStatus.CANCELLED,
+    "expired": BrokerStatus.CANCELLED,
+    "cancelled": BrokerStatus.CANCELLED,
+    "deleted": BrokerStatus.CANCELLED,
+    "rejected": BrokerStatus.REJECTED,
+}
+"""All others, and `active`, rest: what may fire counts as there."""
 _CHANGED = ("exchange_update_timestamp", "exchange_timestamp", "order_timestamp")
 _PLACES = 6
 _PAISA = Decimal("0.01")
@@ -74,6 +86,7 @@ def read_order(row: Mapping[str, Any]) -> BrokerOrder:
         trigger=money(row.get("trigger_price") or 0) or None,
         text=str(row.get("status_message") or row.get("status_message_raw") or ""),
         time=max(moment(row[name]) for name in _CHANGED if row.get(name)),
+        placed_by=_placed_by(row.get("meta")),
     )
 
 
@@ -90,6 +103,41 @@ def read_trade(row: Mapping[str, Any]) -> BrokerTrade:
         price=money(row["average_price"]),
         time=moment(row.get("fill_timestamp") or row["exchange_timestamp"]),
     )
+
+
+def read_triggers(rows: Iterable[Mapping[str, Any]]) -> tuple[BrokerTrigger, ...]:
+    """The triggers with one price and one order (`single`): no arm makes others."""
+    return tuple(_read_trigger(row) for row in rows if row["type"] == "single")
+
+
+def _read_trigger(row: Mapping[str, Any]) -> BrokerTrigger:
+    condition, [order], [trigger] = row["condition"], row["orders"], row["condition"]["trigger_values"]
+    status = _TRIGGER_STATUS.get(str(row["status"]).lower(), BrokerStatus.TRIGGER_PENDING)
+    result = (order.get("result") or {}).get("order_result") or {}
+    placed = str(result.get("order_id") or "") or None
+    if status is BrokerStatus.OPEN and placed is None and result.get("status") == "failed":
+        status = BrokerStatus.REJECTED
+    return BrokerTrigger(
+        broker_id=f"{TRIGGER}{_count(row['id'])}",
+        instrument=_instrument(condition),
+        side=Side(order["transaction_type"]),
+        product=_text(order, "product"),
+        quantity=_count(order["quantity"]),
+        price=money(order["price"]),
+        trigger=money(trigger),
+        last_price=money(condition["last_price"]),
+        status=status,
+        placed=placed,
+        text=str(result.get("rejection_reason") or ""),
+        created=moment(row["created_at"]),
+        time=moment(row["updated_at"]),
+    )
+
+
+def _placed_by(meta: object) -> str | None:
+    """The trigger that an order says it comes from."""
+    number = meta.get("gtt") if isinstance(meta, Mapping) else None
+    return None if number is None else f"{TRIGGER}{_count(number)}"
 
 
 def read_holdings(positions: Mapping[str, Any], holdings: Iterable[Mapping[str, Any]]) -> tuple[BrokerHolding, ...]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import requests
 
 from panda_streams.brokers.zerodha.answers import judge
-from panda_streams.brokers.zerodha.book import read_holdings, read_order, read_trade
+from panda_streams.brokers.zerodha.book import TRIGGER, read_holdings, read_order, read_trade, read_triggers
 from panda_streams.brokers.zerodha.connection import open_kite
 from panda_streams.brokers.zerodha.login import Sessions
 from panda_streams.brokers.zerodha.profile import endpoints
@@ -22,13 +22,15 @@ from panda_streams.domain.brokerage import (
     AnswerKind,
     BrokerBook,
     BrokerHolding,
+    BrokerStatus,
+    BrokerTrigger,
     LoggedOut,
     Modification,
     OrderRequest,
     Progress,
     Unreachable,
 )
-from panda_streams.domain.signals import OrderType, Validity
+from panda_streams.domain.signals import OrderType, Side, Validity
 from panda_streams.identity import World
 from panda_streams.kite import KiteProfile
 from panda_streams.settings import Settings
@@ -40,7 +42,7 @@ T = TypeVar("T")
 _VARIETY = "regular"
 _TIME = "X-Panda-Time"
 """Tells the simulator the event time of a call's cause."""
-_ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ORDER_ID = re.compile(rf"(?:{TRIGGER})?[A-Za-z0-9_-]{{1,64}}")
 _AT_MARKET = frozenset({OrderType.MARKET, OrderType.SL_M})
 _UNPROTECTED = (
     "not sent: an order at the market needs a market protection since 1 April 2026; set market_protection in the "
@@ -49,6 +51,12 @@ _UNPROTECTED = (
 _LEAVES_WITHIN_S = 3.0
 """How long after it was allowed a call may leave. A worker that is suspended in between has lost its account when it
 wakes up: less than the rest of its group's session that its lease leaves, 4 s."""
+_NO_LAST = "not sent: a stop that rests overnight needs the last price, and none was seen"
+_NONE_REST = "not sent: the sandbox has no triggers (GTT)"
+_REACHED = "not sent: the last price {last} has reached the trigger {trigger}, which would wait for it to come back"
+_UNREAD = "not sent: {broker_id} was not in the list of triggers when that was read last"
+_FIRED = "not sent: {broker_id} has fired, and its order has no trigger any more"
+_OVER = "not sent: {broker_id} rests no more, it is {status}"
 _SIMULATOR_WAITS_S = 10.0
 """Longer than the simulator waits for its ticks."""
 
@@ -76,6 +84,9 @@ class KiteClient:
         self._simulated = self._at.profile is KiteProfile.SIMULATOR
         self._leave_by: float | None = None
         self._kite = open_kite(self._at, settings.kite_api_key, settings.kite_timeout_s, self._may_leave)
+        self._has_triggers = self._at.profile is not KiteProfile.SANDBOX
+        self._triggers: dict[str, BrokerTrigger] = {}
+        """What rested overnight when that was read last, by id."""
         self._response: requests.Response | None = None
         self._kite.reqsession.hooks["response"].append(self._note)
 
@@ -89,6 +100,8 @@ class KiteClient:
         self._kite.reqsession.close()
 
     def place(self, request: OrderRequest, at: int) -> Answer:
+        if request.overnight:
+            return self._place_trigger(request, at)
         if request.order_type in _AT_MARKET and not request.market_protection:
             return Answer(kind=AnswerKind.REFUSED, text=_UNPROTECTED)
         exchange, _, symbol = request.instrument.partition(":")
@@ -110,6 +123,8 @@ class KiteClient:
         return self._change(lambda: self._kite.place_order(**fields), at, placing=True)
 
     def modify(self, broker_id: str, change: Modification, at: int) -> Answer:
+        if broker_id.startswith(TRIGGER):
+            return self._modify_trigger(broker_id, change, at)
         if change.order_type in _AT_MARKET and not change.market_protection:
             return Answer(kind=AnswerKind.REFUSED, text=_UNPROTECTED)
         fields = {
@@ -124,16 +139,25 @@ class KiteClient:
         return self._change(lambda: self._kite.modify_order(**fields), at, expected=broker_id)
 
     def cancel(self, broker_id: str, at: int) -> Answer:
+        if broker_id.startswith(TRIGGER):
+            return self._cancel_trigger(broker_id, at)
         return self._change(lambda: self._kite.cancel_order(_VARIETY, broker_id), at, expected=broker_id)
 
-    def book(self) -> BrokerBook:
-        """Orders first, so that no trade is missing of an order that is read as filled."""
+    def book(self, *, overnight: bool) -> BrokerBook:
+        """Orders before trades, so that no trade is missing of an order that is read as filled; and before triggers,
+        so that no order is read whose trigger has not fired yet."""
 
         def read() -> BrokerBook:
             orders = tuple(read_order(row) for row in self._kite.orders())
-            return BrokerBook(orders=orders, trades=tuple(read_trade(row) for row in self._kite.trades()))
+            listed = self._kite.get_gtts() if overnight and self._has_triggers else ()
+            triggers = read_triggers(listed) if overnight else None
+            trades = tuple(read_trade(row) for row in self._kite.trades())
+            return BrokerBook(orders=orders, trades=trades, triggers=triggers)
 
-        return self._ask(read)
+        book = self._ask(read)
+        if book.triggers is not None:
+            self._triggers = {trigger.broker_id: trigger for trigger in book.triggers}
+        return book
 
     def holdings(self) -> tuple[BrokerHolding, ...]:
         """As `read_holdings` of book.py adds them up."""
@@ -154,6 +178,47 @@ class KiteClient:
             return Progress(time=reached["time"], version=reached["version"])
         except Exception as error:  # noqa: BLE001  whatever it is, the simulator has not said how far it came
             raise Unreachable(self._told(error, f"the simulator at {self._at.api_root} did not advance")) from None
+
+    def _place_trigger(self, request: OrderRequest, at: int) -> Answer:
+        """Place a stop as a trigger of Kite's own (GTT). Kite keeps no label with it."""
+        if not self._has_triggers:
+            return Answer(kind=AnswerKind.REFUSED, text=_NONE_REST)
+        last, trigger, price = request.last_price, request.trigger, request.price
+        if last is None or trigger is None or price is None:
+            return Answer(kind=AnswerKind.REFUSED, text=_NO_LAST)
+        if _is_reached(request.side, trigger, last):
+            return Answer(kind=AnswerKind.REFUSED, text=_REACHED.format(last=last, trigger=trigger))
+        order = _triggered(request.side, request.quantity, request.product.value, price)
+        terms = _terms(request.instrument, trigger, last, order)
+        return self._change(lambda: _trigger_id(self._kite.place_gtt(*terms)), at, placing=True)
+
+    def _modify_trigger(self, broker_id: str, change: Modification, at: int) -> Answer:
+        """Give a trigger other terms, or the order that it has placed another quantity. Kite wants all terms again."""
+        found = self._triggers.get(broker_id)
+        if found is None:
+            return Answer(kind=AnswerKind.THROTTLED, text=_UNREAD.format(broker_id=broker_id))
+        if found.placed is not None:
+            if change.quantity is None:
+                return Answer(kind=AnswerKind.REFUSED, text=_FIRED.format(broker_id=broker_id))
+            return self.modify(found.placed, Modification(quantity=change.quantity), at)
+        if found.status is not BrokerStatus.TRIGGER_PENDING:
+            return Answer(kind=AnswerKind.REFUSED, text=_OVER.format(broker_id=broker_id, status=found.status))
+        trigger, last = found.trigger, found.last_price
+        if change.trigger is not None:
+            trigger, last = change.trigger, change.last_price or last
+            if _is_reached(found.side, trigger, last):
+                return Answer(kind=AnswerKind.REFUSED, text=_REACHED.format(last=last, trigger=trigger))
+        order = _triggered(found.side, change.quantity or found.quantity, found.product, change.price or found.price)
+        number, terms = broker_id.removeprefix(TRIGGER), _terms(found.instrument, trigger, last, order)
+        return self._change(lambda: _trigger_id(self._kite.modify_gtt(number, *terms)), at, expected=broker_id)
+
+    def _cancel_trigger(self, broker_id: str, at: int) -> Answer:
+        """Delete a trigger, or cancel the order that it has placed."""
+        found = self._triggers.get(broker_id)
+        if found is not None and found.placed is not None:
+            return self.cancel(found.placed, at)
+        number = broker_id.removeprefix(TRIGGER)
+        return self._change(lambda: _trigger_id(self._kite.delete_gtt(number)), at, expected=broker_id)
 
     def _change(self, call: Callable[[], object], at: int, *, placing: bool = False, expected: str = "") -> Answer:
         """Make a call once and say what is known of it; never raises for what Kite or the network does."""
@@ -226,6 +291,38 @@ class KiteClient:
 def _boot_time() -> float:
     """Seconds since the machine was started, suspended time included."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _is_reached(side: Side, trigger: Decimal, last: Decimal) -> bool:
+    """Whether a stop's trigger is reached: Kite would take it for one that is reached from the other side."""
+    return last <= trigger if side is Side.SELL else last >= trigger
+
+
+def _triggered(side: Side, quantity: int, product: str, price: Decimal) -> dict[str, object]:
+    """The order that a trigger places. Kite takes prices as numbers of JSON: a float's text is the decimal's."""
+    return {
+        "transaction_type": side.value,
+        "quantity": quantity,
+        "order_type": OrderType.LIMIT.value,
+        "product": product,
+        "price": float(price),
+    }
+
+
+def _terms(
+    instrument: str, trigger: Decimal, last: Decimal, order: dict[str, object]
+) -> tuple[str, str, str, list[float], float, list[dict[str, object]]]:
+    """The terms of a trigger, in the order of the client's arguments."""
+    exchange, _, symbol = instrument.partition(":")
+    return "single", symbol, exchange, [float(trigger)], float(last), [order]
+
+
+def _trigger_id(data: object) -> str:
+    """Our id of the trigger that an answer names; raises ValueError if it names none."""
+    number = data.get("trigger_id") if isinstance(data, dict) else None
+    if isinstance(number, bool) or not isinstance(number, int) or number <= 0:
+        raise ValueError(f"instead of a trigger's id: {data!r}")
+    return f"{TRIGGER}{number}"
 
 
 def _amount(value: Decimal | None) -> str | None:

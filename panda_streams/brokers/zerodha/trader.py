@@ -25,7 +25,7 @@ _LOCAL_POLL_S = 0.5
 _POLL_S = 2.0
 """Of the ten calls a second that Kite allows beside orders; the websocket tells of changes earlier."""
 _LOOK_S = 0.4
-"""A look takes two of those calls, and a comparison six."""
+"""A look takes two of those calls, three where stops may rest overnight, and a comparison eight at the most."""
 _IDLE_S = 15.0
 _RECONCILE_S = 300.0
 _MARGIN_S = 1.0

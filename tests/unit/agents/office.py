@@ -26,6 +26,7 @@ from panda_streams.domain.brokerage import (
     BrokerOrder,
     BrokerStatus,
     BrokerTrade,
+    BrokerTrigger,
     LoggedOut,
     Modification,
     OrderRequest,
@@ -60,6 +61,8 @@ class FakeBroker:
     fates: deque[str] = field(default_factory=deque)
     orders: dict[str, BrokerOrder] = field(default_factory=dict)
     trades: list[BrokerTrade] = field(default_factory=list)
+    triggers: dict[str, BrokerTrigger] = field(default_factory=dict)
+    """What rests overnight, by the broker's id."""
     calls: list[str] = field(default_factory=list)
     tags: Counter[str] = field(default_factory=Counter)
     """How often an order with each label was taken."""
@@ -99,6 +102,8 @@ class FakeBroker:
             return Answer(kind=AnswerKind.TAKEN, broker_id=broker_id)
 
     def _take(self, request: OrderRequest, at: int) -> str:
+        if request.overnight:
+            return self._rest(request, at)
         broker_id = str(len(self.orders) + 1)
         self.tags[request.tag] += 1
         self.orders[broker_id] = BrokerOrder(
@@ -118,6 +123,26 @@ class FakeBroker:
             self._fill(broker_id)
         return broker_id
 
+    def _rest(self, request: OrderRequest, at: int) -> str:
+        broker_id = f"gtt:{len(self.calls)}"
+        assert request.price is not None
+        assert request.trigger is not None
+        assert request.last_price is not None
+        self.triggers[broker_id] = BrokerTrigger(
+            broker_id=broker_id,
+            instrument=request.instrument,
+            side=request.side,
+            product=request.product,
+            quantity=request.quantity,
+            price=request.price,
+            trigger=request.trigger,
+            last_price=request.last_price,
+            status=BrokerStatus.TRIGGER_PENDING,
+            created=at,
+            time=at,
+        )
+        return broker_id
+
     def _fill(self, broker_id: str) -> None:
         order = self.orders[broker_id]
         self.orders[broker_id] = order.model_copy(update={"filled": order.quantity, "status": BrokerStatus.COMPLETE})
@@ -135,6 +160,26 @@ class FakeBroker:
             )
         )
 
+    def fire(self, broker_id: str) -> None:
+        """A trigger is reached, and its order filled."""
+        with self._lock:
+            trigger, placed = self.triggers[broker_id], str(len(self.orders) + 1)
+            self.triggers[broker_id] = trigger.model_copy(update={"status": BrokerStatus.OPEN, "placed": placed})
+            self.orders[placed] = BrokerOrder(
+                broker_id=placed,
+                tag=None,
+                instrument=trigger.instrument,
+                side=trigger.side,
+                product=trigger.product,
+                order_type=OrderType.LIMIT,
+                status=BrokerStatus.OPEN,
+                quantity=trigger.quantity,
+                filled=0,
+                price=trigger.price,
+                time=trigger.time,
+            )
+            self._fill(placed)
+
     def modify(self, broker_id: str, change: Modification, at: int) -> Answer:
         with self._lock:
             self.calls.append(f"modify {broker_id}")
@@ -145,13 +190,15 @@ class FakeBroker:
     def cancel(self, broker_id: str, at: int) -> Answer:
         with self._lock:
             self.calls.append(f"cancel {broker_id}")
+            if self.triggers.pop(broker_id, None) is not None:
+                return Answer(kind=AnswerKind.TAKEN, broker_id=broker_id)
             order = self.orders[broker_id]
             if order.status.terminal:
                 return Answer(kind=AnswerKind.REFUSED, text="not open")
             self.orders[broker_id] = order.model_copy(update={"status": BrokerStatus.CANCELLED})
             return Answer(kind=AnswerKind.TAKEN, broker_id=broker_id)
 
-    def book(self) -> BrokerBook:
+    def book(self, *, overnight: bool) -> BrokerBook:
         with self._lock:
             self.looks += 1
             self._check()
@@ -160,7 +207,8 @@ class FakeBroker:
             if trades and self.late_trades:
                 self.late_trades -= 1
                 trades = ()
-            return BrokerBook(orders=tuple(shown.values()), trades=trades)
+            triggers = tuple(self.triggers.values()) if overnight else None
+            return BrokerBook(orders=tuple(shown.values()), trades=trades, triggers=triggers)
 
     def holdings(self) -> tuple[BrokerHolding, ...]:
         with self._lock:
@@ -267,6 +315,24 @@ class Office:
             price=Decimal(100),
         )
         self._say(CommandKind.PLACE, order_id, closes=closes, request=request, time=time_ms or self._now(), **fields)
+
+    def rest(self, order_id: str = "stop") -> None:
+        """Ask for a stop that rests overnight."""
+        request = OrderRequest(
+            order_id=order_id,
+            tag=self._trader.tag(order_id),
+            instrument=INFY,
+            side=Side.SELL,
+            quantity=10,
+            product=Product.CNC,
+            order_type=OrderType.SL,
+            validity=Validity.DAY,
+            price=Decimal(97),
+            trigger=Decimal(99),
+            overnight=True,
+            last_price=Decimal(100),
+        )
+        self._say(CommandKind.PLACE, order_id, closes=True, request=request, time=self._now())
 
     def cancel(self, order_id: str = "one") -> None:
         self._say(CommandKind.CANCEL, order_id, time=self._now())

@@ -14,7 +14,7 @@ from panda_streams.domain.brokerage import BrokerOrder, BrokerStatus, BrokerTrad
 from panda_streams.domain.calendar import Calendar
 from panda_streams.domain.callbook import Stranger
 from panda_streams.domain.corporate_actions import Ratio
-from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Reason
+from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Product, Reason
 from panda_streams.domain.signals import Intent, OrderType, Side
 from panda_streams.events import (
     Adjusted,
@@ -386,3 +386,32 @@ def test_on_the_replay_clock_a_report_acts_a_second_after_it_was_said() -> None:
 
     [_, sending] = arm.updates()
     assert sending.time == T0 + 3 * SECOND
+
+
+def test_a_stop_of_a_delivery_position_carries_the_last_price_when_it_is_placed_and_when_it_moves() -> None:
+    arm = Arm(product="CNC", protection={"trailing_stop": "0.01"})
+    arm.tick(140_000)
+    order_id = arm.order(product=Product.CNC)
+    arm.fills(order_id)
+    stop = arm.commands()[-1].request
+    assert stop is not None
+    waiting = BrokerOrder(
+        broker_id="gtt:7",
+        tag=None,
+        instrument=INFY,
+        side=Side.SELL,
+        product="CNC",
+        order_type="LIMIT",
+        status=BrokerStatus.TRIGGER_PENDING,
+        quantity=5,
+        filled=0,
+        time=T0,
+    )
+    arm.hear(stop.order_id, Known.SENDING, 2)
+    arm.hear(stop.order_id, Known.BOOK, 2, broker_id="gtt:7", order=waiting)
+    arm.tick(None, 142_000)
+    change = arm.commands()[-1].change
+
+    assert (stop.overnight, stop.product, stop.last_price) == (True, Product.CNC, Decimal(1400))
+    assert change is not None
+    assert (change.trigger, change.last_price) == (Decimal("1405.80"), Decimal(1420))

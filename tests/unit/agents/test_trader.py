@@ -275,8 +275,9 @@ async def test_what_the_books_have_gained_without_a_trade_is_no_difference() -> 
         office.broker.extra[INFY] = 50
 
         office.counts(25)
-        set_level(office, RECONCILE, "now", at=time.time_ns() // 1_000_000)
+        assert office.row.reconciled is not None
         asked = office.broker.asked_for_holdings
+        set_level(office, RECONCILE, "now", at=office.row.reconciled.at + 1)
         await office.until(lambda: office.broker.asked_for_holdings > asked, "looked")
         await office.until(lambda: office.row.book.held == {INFY: 50}, "compared")
 
@@ -472,9 +473,9 @@ async def test_a_storm_of_updates_does_not_make_a_storm_of_questions() -> None:
     class Counting(FakeBroker):
         reads = 0
 
-        def book(self) -> BrokerBook:
+        def book(self, *, overnight: bool) -> BrokerBook:
             self.reads += 1
-            return super().book()
+            return super().book(overnight=overnight)
 
     broker = Counting()
     async with Office(broker) as office:
@@ -519,3 +520,36 @@ async def test_an_order_that_the_book_leaves_out_for_a_while_is_nobody_elses() -
         await office.until(lambda: office.state() is None, "filled")
 
         assert not [report for report in office.reports() if isinstance(report, StrangerReport)]
+
+
+@in_a_loop
+async def test_a_stop_that_rests_overnight_and_whose_answer_was_lost_is_found_and_not_placed_again() -> None:
+    async with Office(FakeBroker()) as office:
+        office.broker.fates.append("lost")
+
+        office.rest()
+        await office.until(lambda: office.state("stop") is CallState.TAKEN, "found")
+        office.restart()
+        office.cancel("stop")
+        await office.until(lambda: office.state("stop") is None, "gone")
+
+        assert office.broker.calls == ["place stop", "cancel gtt:1"]
+        assert office.known("stop")[-2:] == ["BOOK", "DROPPED"]
+        assert not office.row.found
+
+
+@in_a_loop
+async def test_a_stop_that_rests_overnight_and_fires_reaches_execution_as_one_order() -> None:
+    async with Office(FakeBroker()) as office:
+        office.place()
+        await office.until(lambda: office.state() is CallState.TAKEN, "bought")
+        office.broker._fill("1")
+        office.rest()
+        await office.until(lambda: office.state("stop") is CallState.TAKEN, "rests")
+
+        office.broker.fire("gtt:2")
+        await office.until(lambda: office.state("stop") is None, "done")
+        [report] = [one for one in office.reports() if isinstance(one, OrderReport) and one.word.trades][-1:]
+
+        assert (report.order_id, report.word.broker_id, report.word.trades[0].quantity) == ("stop", "gtt:2", 10)
+        assert (office.row.book.held, office.row.found) == ({}, 0)

@@ -203,7 +203,7 @@ def test_no_secret_leaves_in_any_text(settings, world, fake, end, caplog, capfd)
     kite = open_kite(endpoints(settings), settings.kite_api_key, 1)
     shown: list[object] = [settings, session, client, kite, Sessions(settings, world), endpoints(settings)]
     shown += [client.place(an_order(), 0), client.cancel("1", 0)]
-    for action in (client.book, client.holdings, client.user, lambda: client.advance(1)):
+    for action in (lambda: client.book(overnight=True), client.holdings, client.user, lambda: client.advance(1)):
         try:
             shown.append(action())
         except (LoggedOut, Unreachable) as error:

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from panda_streams.domain.broker_desk import Ask
 from panda_streams.domain.brokerage import BrokerStatus, Known
-from panda_streams.domain.orders import Role
+from panda_streams.domain.orders import Product, Role
 from panda_streams.domain.signals import Side
 from tests.unit.domain.broker_floor import BrokerFloor
 from tests.unit.domain.desks import an_order
@@ -19,6 +19,8 @@ from tests.unit.domain.desks import an_order
 
 class AnAccount(RuleBasedStateMachine):
     """Buys and sells one share by one strategy, which is protected; it is never short on purpose."""
+
+    product = Product.MIS
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +45,13 @@ class AnAccount(RuleBasedStateMachine):
         self.names += 1
         legs = {"target": Decimal(104), "stop": Decimal(97)} if bracket else {}
         order = an_order(
-            Side.BUY, quantity, name=f"entry{self.names}", limit="100" if limit else None, live_at=self.at, **legs
+            Side.BUY,
+            quantity,
+            name=f"entry{self.names}",
+            limit="100" if limit else None,
+            product=self.product,
+            live_at=self.at,
+            **legs,
         )
         self.floor.place(order, self.at)
         self._take()
@@ -57,6 +65,7 @@ class AnAccount(RuleBasedStateMachine):
             name=f"exit{self.names}",
             limit="101" if limit else None,
             role=Role.EXIT,
+            product=self.product,
             live_at=self.at,
         )
         self.floor.place(order, self.at)
@@ -212,7 +221,15 @@ class AnAccountWithAnOwner(AnAccount):
             self.untold.add(name)
 
 
+class ADeliveryAccount(AnAccount):
+    """Its stops rest overnight."""
+
+    product = Product.CNC
+
+
 TestAnAccount = AnAccount.TestCase
+TestADeliveryAccount = ADeliveryAccount.TestCase
 TestAnAccount.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestAnAccountWithAnOwner = AnAccountWithAnOwner.TestCase
 TestAnAccountWithAnOwner.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestADeliveryAccount.settings = TestAnAccount.settings

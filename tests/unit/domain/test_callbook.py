@@ -246,6 +246,29 @@ def test_a_cancellation_is_asked_for_again_until_the_book_shows_it() -> None:
     assert not read(book, [an_order(status=BrokerStatus.CANCELLED)]).book.calls
 
 
+def test_cancellations_that_the_broker_is_slow_with_hold_up_no_exit() -> None:
+    book = a_book(*(taken(str(n), str(n), cancel=True) for n in range(20)), a_call("exit", closes=True))
+    for n in range(20):
+        book, _ = send(book, str(n), later(n * 200), CallKind.CANCEL)
+
+    due = callbook.due(book, later(10_000), entries=True, exits=True)
+
+    assert due is not None
+    assert due.order_id == "exit"
+
+
+def test_a_cancellation_is_asked_for_ever_more_rarely() -> None:
+    book, asked = a_book(taken(cancel=True)), []
+    for at in range(0, 130_000, 1000):
+        due = callbook.due(book, later(at), entries=True, exits=True)
+        if due is not None:
+            asked.append(at // 1000)
+            book = callbook.starting(book, due, later(at)).book
+            book = callbook.answered(book, due, Answer(kind=AnswerKind.TAKEN, broker_id="7"), later(at)).book
+
+    assert asked == [0, 2, 6, 14, 30, 60, 90, 120]
+
+
 # The broker's book
 
 

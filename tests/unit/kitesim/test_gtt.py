@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from kiteconnect import KiteConnect
 from kiteconnect.exceptions import GeneralException, InputException
 
-from tests.unit.kitesim.bench import Bench, a_bench
+from tests.unit.builders import T0
+from tests.unit.kitesim.bench import LATENCY, Bench, a_bench
 
 
 def order(side: str, price: float, quantity: int = 10, product: str = "MIS") -> dict[str, Any]:
@@ -116,3 +118,64 @@ def test_triggers_wait_through_a_restart(tmp_path: Path) -> None:
         assert kite.get_gtt(number)["status"] == "triggered"
         assert single(kite, 1480) == number + 1
         kite.reqsession.close()
+
+
+def test_a_trigger_is_reached_only_by_prices_after_its_latency(bench: Bench, kite: KiteConnect) -> None:
+    bench.tick(150_000, at=2000)
+    kite.reqsession.headers["X-Panda-Time"] = str(T0 + 2900)
+    number = single(kite, 1490)
+
+    bench.tick(149_000, at=2900 + LATENCY - 1)
+    before = kite.get_gtt(number)
+    bench.tick(149_000, at=2900 + LATENCY)
+
+    assert (before["status"], before["created_at"]) == ("active", "2021-06-08 09:15:02")
+    assert kite.get_gtt(number)["status"] == "triggered"
+
+
+def test_a_change_of_a_trigger_acts_after_its_latency(bench: Bench, kite: KiteConnect) -> None:
+    bench.tick(150_000, at=2000)
+    number = single(kite, 1490)
+    bench.tick(150_000, at=2500)
+    kite.reqsession.headers["X-Panda-Time"] = str(T0 + 2900)
+    kite.modify_gtt(number, "single", "INFY", "NSE", [1480], 1500, [order("BUY", 1480)])
+
+    bench.advance(2900 + LATENCY - 1)
+    before = kite.get_gtt(number)["condition"]["trigger_values"]
+    bench.tick(149_000, at=2900 + LATENCY)
+
+    after = kite.get_gtt(number)
+    assert (before, after["condition"]["trigger_values"], after["status"]) == ([1490], [1480], "active")
+
+
+def test_a_trigger_may_be_reached_before_its_deletion_acts(bench: Bench, kite: KiteConnect) -> None:
+    bench.tick(150_000, at=2000)
+    number = single(kite, 1490)
+    bench.tick(150_000, at=2500)
+    assert kite.delete_gtt(number) == kite.delete_gtt(number) == {"trigger_id": number}
+
+    bench.tick(149_000, at=2500 + LATENCY - 1)
+
+    assert kite.get_gtt(number)["status"] == "triggered"
+    with pytest.raises(InputException, match="is triggered"):
+        kite.delete_gtt(number)
+
+
+def test_whatever_happens_to_a_trigger_is_a_change_of_the_book(bench: Bench, kite: KiteConnect) -> None:
+    versions = [bench.advance(2000)["version"]]
+    number = single(kite, 1490)
+    versions.append(bench.advance(2000 + LATENCY)["version"])
+    kite.delete_gtt(number)
+    versions.append(bench.advance(2000 + 2 * LATENCY)["version"])
+
+    assert versions == sorted(set(versions))
+
+
+def test_a_trigger_may_be_there_although_no_answer_came(bench: Bench, kite: KiteConnect) -> None:
+    fault = {"kind": "error_5xx_after", "count": 1}
+    requests.post(f"{bench.url}/sim/faults", json=fault, timeout=5).raise_for_status()
+
+    with pytest.raises(GeneralException, match="went wrong"):
+        single(kite, 1490)
+
+    assert [row["status"] for row in kite.get_gtts()] == ["active"]

@@ -289,13 +289,13 @@ def test_a_new_login_is_taken_up_at_once(client, fake, settings, world):
 def test_the_questions_raise_what_is_the_matter(client, fake):
     fake.answers["GET /orders"] = Reply(502, HTML_502, "text/html")
     with pytest.raises(Unreachable, match="no answer"):
-        client.book()
+        client.book(overnight=False)
     fake.answers["GET /orders"] = failure(403, "TokenException", "Token is invalid")
     with pytest.raises(LoggedOut, match="Token is invalid"):
-        client.book()
+        client.book(overnight=False)
     fake.answers["GET /orders"] = success([{"order_id": "1"}])
     with pytest.raises(Unreachable):
-        client.book()
+        client.book(overnight=False)
 
 
 def sample(shared_data, name):
@@ -306,7 +306,7 @@ def test_the_official_samples_of_the_book_are_read(client, fake, shared_data):
     fake.answers["GET /orders"] = success(sample(shared_data, "orders"))
     fake.answers["GET /trades"] = success(sample(shared_data, "trades"))
 
-    book = client.book()
+    book = client.book(overnight=False)
 
     first = book.orders[1]
     assert (first.broker_id, first.instrument, first.status) == ("300000000000000", "NSE:IOC", BrokerStatus.COMPLETE)
@@ -370,7 +370,7 @@ def test_without_a_login_no_order_is_sent(settings, world):
     client.close()
     assert (answer.kind, "panda kite login" in answer.text) == (LOGGED_OUT, True)
     with pytest.raises(LoggedOut):
-        client.book()
+        client.book(overnight=False)
 
 
 def test_the_simulator_is_asked_to_advance(client, fake):
