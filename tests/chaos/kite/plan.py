@@ -12,7 +12,7 @@ __all__ = ["POINTS", "TAKEN_OVER", "RunPlan", "draw"]
 
 TAKEN_OVER = 150
 """Orders of the session in which a second worker takes over: at least so many, whatever is asked for."""
-_ORDERS_A_SECOND = 4.3
+_ORDERS_A_SECOND = 4.0
 """Of event time, but for the first seconds and the last ones of a day."""
 _LOST_A_DAY = 100
 """Orders that a day lacks for them."""
