@@ -314,7 +314,8 @@ def assert_fills_follow_the_tick_log(run: Run) -> None:
         for fill in fills[order_id]:
             row, time, price, quantity = next(due)
             quantity, left = min(quantity, left), left - fill["quantity"]
-            assert (fill["tick"]["row"], fill["time"], Decimal(fill["price"])) == (row, time, price)
+            found = fill["tick"]["row"], fill["time"], Decimal(fill["price"])
+            assert found == (row, time, price), f"{found}, expected {(row, time, price)}: {fill}, {updates}"
             # What only reduces is given no more than there is to be closed.
             capped = fill is fills[order_id][-1] and last["reason"] == "POSITION_CLOSED"
             assert fill["quantity"] <= quantity if capped else fill["quantity"] == quantity
