@@ -86,11 +86,9 @@ class Courier:
         self._shop = shop
         self._client: BrokerClient = trader.connect(context.identity.world)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{context.namespace}-courier")
-        self._news: list[News] = []
-        self._taken = 0
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._told = 0
-        self._stored = 0
+        self._news: list[tuple[News, asyncio.Future[None]]] = []
+        self._taken: list[asyncio.Future[None]] = []
+        """Of the news that the trader has taken, and that are not stored yet."""
         self._called = asyncio.Event()
         self._hinted = True
         self._read_at = 0.0
@@ -112,13 +110,12 @@ class Courier:
 
     def take(self) -> list[News]:
         news, self._news = self._news, []
-        self._taken = self._told
-        return news
+        self._taken += [future for _, future in news]
+        return [one for one, _ in news]
 
     def stored(self) -> None:
-        self._stored = self._taken
-        while self._waiting and self._waiting[0][0] <= self._stored:
-            _, future = self._waiting.pop(0)
+        taken, self._taken = self._taken, []
+        for future in taken:
             if not future.done():
                 future.set_result(None)
         self._called.set()
@@ -136,10 +133,8 @@ class Courier:
 
     async def _tell(self, news: News) -> None:
         """Hand something to the trader; return once it is durable, and what it says was said."""
-        self._told += 1
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((self._told, future))
-        self._news.append(news)
+        self._news.append((news, future))
         self._shop.wake()
         await future
 
@@ -159,7 +154,7 @@ class Courier:
                         await asyncio.wait_for(self._called.wait(), _TROUBLE_S if self.trouble else _IDLE_S)
         except asyncio.CancelledError:
             raise
-        except BaseException:
+        except BaseException:  # whatever it is: without its courier the account would stand still in silence
             _log.critical("the courier of %s has broken", self._context.namespace, exc_info=True)
             self._shop.broken()
             raise
@@ -292,7 +287,7 @@ class Courier:
     async def _read(self) -> None:
         asked_at = time.time_ns() // 1_000_000
         self._hinted = False
-        found = await self._ask(self._book(self._shop.row().book.overnight))
+        found = await self._ask(self._look())
         self._read_at = time.monotonic()
         await self._tell(Read(found, asked_at, self._page()))
 
@@ -301,8 +296,9 @@ class Courier:
         now = self._now()
         return now._replace(broker=self._shop.row().clock + 1) if self._context.ordered else now
 
-    def _book(self, overnight: bool) -> Callable[[], BrokerBook]:
-        return lambda: self._client.book(overnight=overnight)
+    def _look(self) -> Callable[[], BrokerBook]:
+        """A look into the broker's book, as far as it concerns the calls in hand."""
+        return partial(self._client.book, overnight=self._shop.row().book.overnight)
 
     def _compare_is_due(self) -> bool:
         pace, book = self._trader.pace, self._shop.row().book
@@ -323,7 +319,7 @@ class Courier:
         are told.
         """
         self._tried_at, asked_at = time.monotonic(), time.time_ns() // 1_000_000
-        look = self._book(self._shop.row().book.overnight)
+        look = self._look()
         before = await self._ask(look)
         await self._tell(Read(before, asked_at, self._page()))
         holdings = await self._ask(self._client.holdings)

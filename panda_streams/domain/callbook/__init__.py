@@ -6,9 +6,20 @@ what became of it: an answer, its book, or the lack of it there. Nothing is ever
 
 from __future__ import annotations
 
-from panda_streams.domain.callbook.book import Call, CallBook, CallKind, CallState, Due, Ended, Heard, Moment, Stranger
+from panda_streams.domain.callbook.book import (
+    Call,
+    CallBook,
+    CallKind,
+    CallState,
+    Due,
+    Ended,
+    Heard,
+    Moment,
+    Stranger,
+    counted,
+)
 from panda_streams.domain.callbook.reading import read_book
-from panda_streams.domain.callbook.reconciling import counted, differences, reconciled, resolved
+from panda_streams.domain.callbook.reconciling import differences, reconciled, resolved
 from panda_streams.domain.callbook.sending import (
     answered,
     asked_cancel,

@@ -32,7 +32,7 @@ __all__ = [
     "Stranger",
     "day_of",
     "dropped",
-    "held_more",
+    "counted",
     "lost",
     "put",
     "taken_out",
@@ -204,7 +204,7 @@ def taken_out(book: CallBook, name: str) -> CallBook:
     return book.model_copy(update={"calls": {key: call for key, call in book.calls.items() if key != name}})
 
 
-def held_more(book: CallBook, instrument: str, quantity: int) -> CallBook:
+def counted(book: CallBook, instrument: str, quantity: int) -> CallBook:
     """The book once the arm's books hold more of an instrument, or less."""
     held = {**book.held, instrument: book.held.get(instrument, 0) + quantity}
     return book.model_copy(update={"held": {name: shares for name, shares in held.items() if shares}})

@@ -23,8 +23,8 @@ from panda_streams.domain.callbook.book import (
     Heard,
     Moment,
     Stranger,
+    counted,
     day_of,
-    held_more,
     put,
     taken_out,
     told_to_desk,
@@ -104,7 +104,7 @@ def read_book(
             book = put(book, name, call)
             continue
         new = filled - told_to_desk(call)
-        book = held_more(book, order.instrument, new if order.side is Side.BUY else -new)
+        book = counted(book, order.instrument, new if order.side is Side.BUY else -new)
         word = Word(
             known=Known.BOOK,
             time=max(order.time, *(trade.time for trade in dealt)) if dealt else order.time,
@@ -121,7 +121,7 @@ def read_book(
         else:
             book = put(book, name, call.model_copy(update={"told": told}))
     for stranger in strangers:
-        book = held_more(book, stranger.instrument, stranger.quantity)
+        book = counted(book, stranger.instrument, stranger.quantity)
     overdue: list[str] = []
     for name, call in list(book.calls.items()):
         if name in seen or call.state not in (CallState.UNKNOWN, CallState.TAKEN):

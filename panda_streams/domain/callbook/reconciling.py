@@ -16,17 +16,12 @@ from panda_streams.domain.callbook.book import (
     Heard,
     Moment,
     Stranger,
-    held_more,
+    counted,
     taken_out,
     worded,
 )
 
-__all__ = ["counted", "differences", "reconciled", "resolved"]
-
-
-def counted(book: CallBook, instrument: str, quantity: int) -> CallBook:
-    """Take note that the arm's books hold more, or less, without a trade."""
-    return held_more(book, instrument, quantity)
+__all__ = ["differences", "reconciled", "resolved"]
 
 
 def differences(book: CallBook, holdings: Iterable[BrokerHolding], apart: Collection[str] = ()) -> dict[str, int]:
@@ -59,7 +54,7 @@ def reconciled(book: CallBook, holdings: Sequence[BrokerHolding], now: Moment, *
                 f"the books of the arm {book.held.get(instrument, 0)}",
             )
         )
-        book = held_more(book, instrument, quantity)
+        book = counted(book, instrument, quantity)
     return Heard(book, strangers=tuple(strangers))
 
 
