@@ -19,7 +19,7 @@ from panda_streams.domain.exchange import Exchange
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.matching import Trade
-from panda_streams.domain.orders import UNATTRIBUTED, Fill, Order, OrderState, Product, Reason, Role, order_id
+from panda_streams.domain.orders import UNATTRIBUTED, Order, OrderState, Product, Reason, Role, order_id
 from panda_streams.domain.positions import Position
 from panda_streams.domain.protection import Protection
 from panda_streams.domain.signals import OrderType, Side, Validity, identify
@@ -83,15 +83,6 @@ class BrokerDesk(Desk):
         self.made = made
 
     # What is asked of it
-
-    def place(self, order: Order, time: int) -> list[Change]:
-        self.changed = True
-        refusal = self._refusal(order)
-        if refusal is not None:
-            return [Change(advance(order, OrderEvent.REJECT), time, reason=refusal)]
-        if order.reduces and not self._closable(order):
-            return [Change(advance(order, OrderEvent.CANCEL), time, reason=Reason.POSITION_CLOSED)]
-        return self._decide(order, time)
 
     def cancel(self, strategy_id: str, side: Side, time: int) -> list[Change]:
         """Have a strategy's working orders on a side cancelled, legs of brackets apart."""
@@ -212,22 +203,8 @@ class BrokerDesk(Desk):
         if fill_id in order.fill_ids:
             return []
         dealt = Trade(trade.quantity, trade.price)
-        fill = Fill(
-            fill_id=fill_id,
-            order_id=order.order_id,
-            signal_id=order.signal_id,
-            strategy_id=order.strategy_id,
-            instrument=order.instrument,
-            side=order.side,
-            role=order.role,
-            product=order.product,
-            quantity=trade.quantity,
-            price=trade.price,
-            margined=self._instrument.kind is InstrumentKind.FUTURE,
-            charges=self._exchange.charges(order, self._instrument, dealt, trading_date(trade.time)),
-            time=trade.time,
-            tick=cause,
-        )
+        charges = self._exchange.charges(order, self._instrument, dealt, trading_date(trade.time))
+        fill = self._fill_of(order, dealt, fill_id, charges, cause, trade.time)
         return [change._replace(time=cause.time) for change in self.apply(order, fill)]
 
     def _refused(self, order: Order, word: Word, cause: TickRef) -> list[Change]:
@@ -314,22 +291,8 @@ class BrokerDesk(Desk):
             state=OrderState.WORKING,
         )
         self._enter(order)
-        fill = Fill(
-            fill_id=identify("fill", "stranger", key),
-            order_id=order.order_id,
-            signal_id=None,
-            strategy_id=strategy_id,
-            instrument=order.instrument,
-            side=order.side,
-            role=order.role,
-            product=product,
-            quantity=order.quantity,
-            price=price,
-            margined=self._instrument.kind is InstrumentKind.FUTURE,
-            charges={},
-            time=cause.time,
-            tick=cause,
-        )
+        fill_id = identify("fill", "stranger", key)
+        fill = self._fill_of(order, Trade(order.quantity, price), fill_id, {}, cause, cause.time)
         return [change._replace(time=cause.time) for change in self.apply(order, fill)]
 
     def hand_over(self, strategy_id: str | None, action: str, cause: TickRef) -> list[Change]:

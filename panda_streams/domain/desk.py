@@ -98,12 +98,8 @@ class Desk(ABC):
     # How the market takes what is decided
 
     @abstractmethod
-    def place(self, order: Order, time: int) -> list[Change]:
-        """Take an order in at event time `time`, or refuse it."""
-
-    @abstractmethod
     def _decide(self, order: Order, time: int) -> list[Change]:
-        """Take in an order that the arm has decided by itself: no rule of the exchange is asked for it."""
+        """Take an order in: no rule of the exchange is asked for it."""
 
     @abstractmethod
     def _withdraw(self, order: Order, event: OrderEvent, time: int, reason: Reason) -> list[Change]:
@@ -124,6 +120,16 @@ class Desk(ABC):
         """What was planned for an order at this moment."""
 
     # What is asked of it
+
+    def place(self, order: Order, time: int) -> list[Change]:
+        """Take an order in at event time `time`, or refuse it."""
+        self.changed = True
+        refusal = self._refusal(order)
+        if refusal is not None:
+            return [Change(advance(order, OrderEvent.REJECT), time, reason=refusal)]
+        if order.reduces and not self._closable(order):
+            return [Change(advance(order, OrderEvent.CANCEL), time, reason=Reason.POSITION_CLOSED)]
+        return self._decide(order, time)
 
     def expire(self, before: int, time: int, reason: Reason) -> list[Change]:
         """End the working orders that were caused before an offset of the tick log."""
@@ -306,8 +312,16 @@ class Desk(ABC):
         """Count a trade, and do what follows from it."""
         exchange, session = self._exchange, self._exchange.session(self._instrument, ref.time)
         assert session is not None, "the market traded on a day without a session"
-        fill = Fill(
-            fill_id=identify("fill", order.order_id, len(order.fill_ids) + 1),
+        fill_id = identify("fill", order.order_id, len(order.fill_ids) + 1)
+        charges = exchange.charges(order, self._instrument, trade, session.date)
+        return self.apply(order, self._fill_of(order, trade, fill_id, charges, ref, ref.time))
+
+    def _fill_of(
+        self, order: Order, trade: Trade, fill_id: str, charges: dict[str, Decimal], tick: TickRef, time: int
+    ) -> Fill:
+        """A trade of an order, for the books."""
+        return Fill(
+            fill_id=fill_id,
             order_id=order.order_id,
             signal_id=order.signal_id,
             strategy_id=order.strategy_id,
@@ -318,11 +332,10 @@ class Desk(ABC):
             quantity=trade.quantity,
             price=trade.price,
             margined=self._instrument.kind is InstrumentKind.FUTURE,
-            charges=exchange.charges(order, self._instrument, trade, session.date),
-            time=ref.time,
-            tick=ref,
+            charges=charges,
+            time=time,
+            tick=tick,
         )
-        return self.apply(order, fill)
 
     def apply(self, order: Order, fill: Fill) -> list[Change]:
         """Count a fill of a working order: the position moves, and legs of brackets follow."""

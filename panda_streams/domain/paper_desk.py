@@ -36,19 +36,6 @@ class PaperDesk(Desk):
         self._market = market
         super().__init__(namespace, instrument, market, orders, positions, protections, watches=watches)
 
-    def place(self, order: Order, time: int) -> list[Change]:
-        """Take an order in at event time `time`, or refuse it."""
-        self.changed = True
-        refusal = self._refusal(order)
-        if refusal is not None:
-            return [Change(advance(order, OrderEvent.REJECT), time, reason=refusal)]
-        if order.reduces and not self._closable(order):
-            return [Change(advance(order, OrderEvent.CANCEL), time, reason=Reason.POSITION_CLOSED)]
-        stops = order.order_type in (OrderType.SL, OrderType.SL_M)
-        order = advance(order, OrderEvent.ARM if stops else OrderEvent.OPEN)
-        self._enter(order)
-        return [Change(order, time)]
-
     def cancel(self, strategy_id: str, side: Side, at: int) -> None:
         """Cancel a strategy's working orders on a side, legs of brackets apart; it acts at event time `at`."""
         for order in self._of_signals(strategy_id, side):
@@ -161,9 +148,9 @@ class PaperDesk(Desk):
     # What the desk decides
 
     def _decide(self, order: Order, time: int) -> list[Change]:
-        """Take in an order that the arm has decided by itself: no rule of the exchange is asked for it."""
         self.changed = True
-        order = advance(order, OrderEvent.ARM if order.order_type is OrderType.SL_M else OrderEvent.OPEN)
+        stops = order.order_type in (OrderType.SL, OrderType.SL_M)
+        order = advance(order, OrderEvent.ARM if stops else OrderEvent.OPEN)
         self._enter(order)
         return [Change(order, time)]
 
