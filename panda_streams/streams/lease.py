@@ -10,20 +10,16 @@ or aiokafka tells when the last heartbeat that the group accepted was sent.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
-__all__ = ["Lease", "boot_time"]
+from panda_streams.boot_time import boot_time
+
+__all__ = ["Lease"]
 
 _SESSION_SHARE = 0.6
 _REBALANCE_SHARE = 0.5
-
-
-def boot_time() -> float:
-    """Seconds since the machine was started, suspended time included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Lease:

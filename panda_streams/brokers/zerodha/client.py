@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import requests
 
+from panda_streams.boot_time import boot_time
 from panda_streams.brokers.zerodha.answers import judge
 from panda_streams.brokers.zerodha.book import TRIGGER, read_holdings, read_order, read_trade, read_triggers
 from panda_streams.brokers.zerodha.connection import open_kite
@@ -222,14 +223,14 @@ class KiteClient:
 
     def _change(self, call: Callable[[], object], at: int, *, placing: bool = False, expected: str = "") -> Answer:
         """Make a call once and say what is known of it; never raises for what Kite or the network does."""
-        self._leave_by = _boot_time() + _LEAVES_WITHIN_S
+        self._leave_by = boot_time() + _LEAVES_WITHIN_S
         try:
             return self._call(call, at, placing=placing, expected=expected)
         finally:
             self._leave_by = None
 
     def _may_leave(self) -> bool:
-        return self._leave_by is None or _boot_time() <= self._leave_by
+        return self._leave_by is None or boot_time() <= self._leave_by
 
     def _call(self, call: Callable[[], object], at: int, *, placing: bool, expected: str) -> Answer:
         try:
@@ -286,11 +287,6 @@ class KiteClient:
         if session is not None:
             secrets.append(session.access_token.get_secret_value())
         return scrubbed(text, secrets)
-
-
-def _boot_time() -> float:
-    """Seconds since the machine was started, suspended time included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _is_reached(side: Side, trigger: Decimal, last: Decimal) -> bool:

@@ -81,7 +81,7 @@ def test_a_clean_order_id_is_taken(client, fake):
 )
 def test_a_call_that_was_held_up_on_its_way_out_does_not_leave(client, fake, monkeypatch, seconds, known):
     passing = iter(seconds)
-    monkeypatch.setattr("panda_streams.brokers.zerodha.client._boot_time", lambda: next(passing))
+    monkeypatch.setattr("panda_streams.brokers.zerodha.client.boot_time", lambda: next(passing))
 
     answer = place(client, fake, success({"order_id": "1"}))
 
