@@ -8,7 +8,7 @@ UTC; here they are milliseconds, and None where the wire has 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from struct import Struct as Layout
 from typing import ClassVar, NamedTuple, TypeAlias
 
@@ -27,6 +27,8 @@ __all__ = [
     "Quote",
     "decode",
     "encode",
+    "frame",
+    "pack",
     "price_divisor",
 ]
 
@@ -214,19 +216,19 @@ class Decoded(NamedTuple):
     """Packets that were announced and are not there, or not whole: the frame is cut off."""
 
 
-def decode(frame: bytes) -> Decoded:
+def decode(data: bytes) -> Decoded:
     """Read a frame; what cannot be read is counted, and the rest of it is there all the same."""
     packets: list[Packet] = []
-    size = len(frame)
+    size = len(data)
     if size < 2:
         return Decoded(packets, 0, 0)
     number, readers = _NUMBER.unpack_from, _READERS
-    (count,) = number(frame)
+    (count,) = number(data)
     at, unknown = 2, 0
     for place in range(count):
         if at + 2 > size:
             return Decoded(packets, unknown, count - place)
-        (length,) = number(frame, at)
+        (length,) = number(data, at)
         begin, at = at + 2, at + 2 + length
         if at > size:
             return Decoded(packets, unknown, count - place)
@@ -235,11 +237,20 @@ def decode(frame: bytes) -> Decoded:
             unknown += 1
         else:
             kind, unpack = reader
-            packets.append(kind(*unpack(frame, begin)))
+            packets.append(kind(*unpack(data, begin)))
     return Decoded(packets, unknown, 0)
 
 
-def encode(packets: Iterable[Packet]) -> bytes:
-    """Write a frame."""
-    parts = [_LAYOUTS[type(packet)].pack(*astuple(packet)) for packet in packets]
+def pack(packet: Packet) -> bytes:
+    """Write a packet."""
+    return _LAYOUTS[type(packet)].pack(*astuple(packet))
+
+
+def frame(parts: Collection[bytes]) -> bytes:
+    """Join packets that were written into one message."""
     return _NUMBER.pack(len(parts)) + b"".join([_NUMBER.pack(len(part)) + part for part in parts])
+
+
+def encode(packets: Iterable[Packet]) -> bytes:
+    """Write packets as one message."""
+    return frame([pack(packet) for packet in packets])
