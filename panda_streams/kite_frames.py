@@ -9,6 +9,7 @@ UTC; here they are milliseconds, and None where the wire has 0.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from enum import StrEnum
 from struct import Struct as Layout
 from typing import ClassVar, NamedTuple, TypeAlias
 
@@ -23,6 +24,7 @@ __all__ = [
     "IndexFull",
     "IndexQuote",
     "LastPrice",
+    "Mode",
     "Packet",
     "Quote",
     "decode",
@@ -44,6 +46,14 @@ def price_divisor(token: int) -> int:
     if segment in _CURRENCIES:
         return 10_000_000
     return 10_000 if segment in _FOUR_DECIMALS else 100
+
+
+class Mode(StrEnum):
+    """How much Kite tells of each instrument."""
+
+    LTP = "ltp"
+    QUOTE = "quote"
+    FULL = "full"
 
 
 class LastPrice(Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from agents.trading.courier import ABSENT, RECONCILE, resolve_setting
 from panda_streams.brokers.port import find_broker
-from panda_streams.cli.operators import have_done, set_level
+from panda_streams.cli.operators import carry_out, set_level
 from panda_streams.errors import PandaError, ServerUnreachable
 from panda_streams.events import ActionKind
 from panda_streams.keys import Keys
@@ -102,15 +102,7 @@ def _do(namespace: str, what: ActionKind, **fields: str) -> None:
     settings = load_settings()
     servers = find_servers(settings)
     find_broker(namespace)
-    completed = have_done(settings, servers, namespace, what, _ANSWER_S, **fields)
-    if completed is None:
-        raise PandaError(
-            f"written, but {namespace} has not answered within {_ANSWER_S:g} s",
-            fix="do not repeat it: it is done, once, when the arm runs; look at `panda status`",
-        )
-    if not completed.done:
-        raise PandaError(f"refused, nothing has changed: {completed.detail}")
-    click.echo(f"{namespace}: {completed.detail}")
+    click.echo(f"{namespace}: {carry_out(settings, servers, namespace, what, _ANSWER_S, **fields)}")
 
 
 async def _compared(

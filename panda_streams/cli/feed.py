@@ -28,7 +28,6 @@ from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.instruments import Instrument, Instruments
 from panda_streams.errors import SettingsError
 from panda_streams.feeds.kite import KiteFeed, Wanted
-from panda_streams.feeds.kite_line import Mode
 from panda_streams.feeds.paced import Feed, Source
 from panda_streams.feeds.publisher import FeedState, Publisher
 from panda_streams.feeds.recorder import record as record_world
@@ -40,6 +39,7 @@ from panda_streams.identity import Role
 from panda_streams.instrument_files import load_instruments
 from panda_streams.kite_access import kite_access
 from panda_streams.kite_api import KiteApi, numbered
+from panda_streams.kite_frames import Mode
 from panda_streams.servers import find_servers, identify_process
 from panda_streams.settings import Settings, load_settings
 from strategies.config import load_strategies

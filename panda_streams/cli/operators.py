@@ -10,6 +10,7 @@ from typing import Any
 
 from panda_streams.asking import ask
 from panda_streams.codec import encode
+from panda_streams.errors import PandaError
 from panda_streams.events import Action, ActionKind, Completed, Level
 from panda_streams.levels import Levels
 from panda_streams.servers import Servers
@@ -20,7 +21,7 @@ from panda_streams.streams.sender import partition_of
 from panda_streams.topics import Topics, level_key
 from panda_streams.worlds import enter
 
-__all__ = ["have_done", "levels_in_force", "set_level"]
+__all__ = ["carry_out", "have_done", "levels_in_force", "set_level"]
 
 
 async def set_level(
@@ -78,3 +79,18 @@ def have_done(
         return await ask(client_options(settings, servers.kafka), topic, partition, action, within_s)
 
     return asyncio.run(asked())
+
+
+def carry_out(
+    settings: Settings, servers: Servers, namespace: str, what: ActionKind, within_s: float, **fields: Any
+) -> str:
+    """As `have_done`; what the arm says of it. Raises PandaError too if it does not answer in time, or refuses."""
+    completed = have_done(settings, servers, namespace, what, within_s, **fields)
+    if completed is None:
+        raise PandaError(
+            f"written, but the arm {namespace} has not answered within {within_s:g} s",
+            fix="do not repeat it: it is done, once, when the arm runs; look at `panda status`",
+        )
+    if not completed.done:
+        raise PandaError(f"refused, nothing has changed: {completed.detail}")
+    return completed.detail

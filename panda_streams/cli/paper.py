@@ -20,7 +20,7 @@ from rich.text import Text
 from panda_streams.brokers.paper import PaperTrader
 from panda_streams.brokers.port import registered_brokers
 from panda_streams.calendar_files import calendar_of
-from panda_streams.cli.operators import have_done
+from panda_streams.cli.operators import carry_out
 from panda_streams.domain.corporate_actions import Ratio
 from panda_streams.errors import PandaError, ServerUnreachable, SettingsError
 from panda_streams.events import ActionKind, OrderUpdate
@@ -174,15 +174,7 @@ def _config(settings: Settings, strategy_id: str) -> StrategyConfig:
 
 def _do(settings: Settings, what: ActionKind, **fields: Any) -> None:
     """Have the arm carry out an action, and print what it says."""
-    completed = have_done(settings, find_servers(settings), _NAMESPACE, what, _ANSWER_S, **fields)
-    if completed is None:
-        raise PandaError(
-            f"written, but the arm {_NAMESPACE} has not answered within {_ANSWER_S:g} s",
-            fix="do not repeat it: it is done, once, when the arm runs; look at `panda status`",
-        )
-    if not completed.done:
-        raise PandaError(f"refused, nothing has changed: {completed.detail}")
-    click.echo(completed.detail)
+    click.echo(carry_out(settings, find_servers(settings), _NAMESPACE, what, _ANSWER_S, **fields))
 
 
 # Orders

@@ -26,13 +26,13 @@ from panda_streams.domain.shards import ShardMap
 from panda_streams.errors import SettingsError
 from panda_streams.events import Phase
 from panda_streams.feeds.batching import FRAME_MS, Frame, Step
-from panda_streams.feeds.kite_line import Gap, Line, LineState, Mode, Patience, Watch
+from panda_streams.feeds.kite_line import Gap, Line, LineState, Patience, Watch
 from panda_streams.feeds.live import LAG_MS, EventClock, Keeper, LiveBatcher, Observed, ToldClock, WallClock
 from panda_streams.feeds.publisher import FeedState, Publisher
 from panda_streams.feeds.recording import Header, write_recording
 from panda_streams.feeds.standings import Last, check_start, reached_by
 from panda_streams.kite_access import KiteAccess
-from panda_streams.kite_frames import decode, price_divisor
+from panda_streams.kite_frames import Mode, decode, price_divisor
 from panda_streams.servers import Servers
 from panda_streams.settings import Settings
 

@@ -17,8 +17,9 @@ from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, WSMsgTy
 
 from panda_streams.errors import PandaError
 from panda_streams.kite_access import KiteAccess
+from panda_streams.kite_frames import Mode
 
-__all__ = ["Gap", "Line", "LineState", "Mode", "Patience", "Watch"]
+__all__ = ["Gap", "Line", "LineState", "Patience", "Watch"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,14 +34,6 @@ _LOOK_S = 0.5
 """How often the watch is asked, and a new token is looked for."""
 _LONGEST_PATIENCE = 10
 """Times the patience with a line without ticks, at the most."""
-
-
-class Mode(StrEnum):
-    """How much Kite tells of each instrument."""
-
-    LTP = "ltp"
-    QUOTE = "quote"
-    FULL = "full"
 
 
 class LineState(StrEnum):

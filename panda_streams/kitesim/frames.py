@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
 from struct import Struct
 
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.ticks import Depth, DepthLevel
-from panda_streams.kite_frames import Full, IndexFull, IndexQuote, LastPrice, Quote, pack, price_divisor
+from panda_streams.kite_frames import Full, IndexFull, IndexQuote, LastPrice, Mode, Quote, pack, price_divisor
 from panda_streams.kitesim.market import InstrumentState
 
-__all__ = ["HEARTBEAT", "Mode", "packet"]
+__all__ = ["HEARTBEAT", "packet"]
 
 HEARTBEAT = b"\x00"
 """What is sent when there is nothing to say: clients ignore frames this short."""
@@ -21,14 +20,6 @@ _LEVELS = 5
 _EMPTY = b"\x00" * _LEVEL.size
 _MOST = 2**31 - 1
 """Kite documents 32 bits with a sign."""
-
-
-class Mode(StrEnum):
-    """How much of an instrument is sent."""
-
-    LTP = "ltp"
-    QUOTE = "quote"
-    FULL = "full"
 
 
 def packet(mode: Mode, token: int, instrument: Instrument, state: InstrumentState, depth: Depth) -> bytes:

@@ -12,11 +12,11 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from panda_streams.domain.ticks import Depth
-from panda_streams.kite_frames import frame
+from panda_streams.kite_frames import Mode, frame
 from panda_streams.kitesim.broker import Outbox
 from panda_streams.kitesim.engine import Engine
 from panda_streams.kitesim.faults import Fault, Faults
-from panda_streams.kitesim.frames import HEARTBEAT, Mode, packet
+from panda_streams.kitesim.frames import HEARTBEAT, packet
 from panda_streams.kitesim.orders import BookOrder, Stage
 from panda_streams.kitesim.shapes import Shapes
 from panda_streams.kitesim.tokens import Tokens

@@ -19,7 +19,7 @@ from panda_streams.domain.calendar import Calendar
 from panda_streams.domain.instruments import Instrument
 from panda_streams.events import Beat, TickBatch
 from panda_streams.feeds.kite import KiteFeed, Wanted
-from panda_streams.feeds.kite_line import Mode, Patience
+from panda_streams.feeds.kite_line import Patience
 from panda_streams.feeds.publisher import FeedState
 from panda_streams.feeds.recording import Faults, SymbolMap
 from panda_streams.feeds.replay import Replay
@@ -28,6 +28,7 @@ from panda_streams.identity import World
 from panda_streams.instrument_files import load_instruments
 from panda_streams.kite import KiteProfile
 from panda_streams.kite_access import kite_access
+from panda_streams.kite_frames import Mode
 from panda_streams.topics import Topics
 from panda_streams.worlds import prepare
 from tests.fake_kite import FakeKite, fake_kite

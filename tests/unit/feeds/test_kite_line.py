@@ -10,10 +10,10 @@ from aiohttp import ClientSession
 
 from panda_streams.errors import SettingsError
 from panda_streams.feeds.kite import MOST_INSTRUMENTS, share_out
-from panda_streams.feeds.kite_line import Gap, Line, LineState, Mode, Patience, Watch
+from panda_streams.feeds.kite_line import Gap, Line, LineState, Patience, Watch
 from panda_streams.identity import World
 from panda_streams.kite_access import KiteAccess, kite_access
-from panda_streams.kite_frames import decode
+from panda_streams.kite_frames import Mode, decode
 from panda_streams.settings import Settings
 from tests.fake_kite import FakeKite, fake_kite
 from tests.polling import eventually_async

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.ticks import Depth, DepthLevel
-from panda_streams.kite_frames import frame
-from panda_streams.kitesim.frames import Mode, packet
+from panda_streams.kite_frames import Mode, frame
+from panda_streams.kitesim.frames import packet
 from panda_streams.kitesim.market import InstrumentState
 from tests.unit.builders import INDEX, SHARE, T0
 from tests.unit.kitesim.bench import DEPTH
