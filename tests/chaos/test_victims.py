@@ -74,9 +74,9 @@ def test_a_frozen_victim_stands_still_and_goes_on_without_a_death(make: Make, tm
     eventually(lambda: beat.exists() and beat.read_text(), what="it lives")
 
     victim.look()  # freezes it
-    time.sleep(0.1)
+    eventually(lambda: time.time() - beat.stat().st_mtime > 0.1, what="it stands still for ten of its beats")
     before = beat.read_text()
-    time.sleep(0.1)
+    eventually(lambda: time.time() - beat.stat().st_mtime > 0.2, what="it stands still for ten more")
     assert beat.read_text() == before
     await_peace(victim)
 

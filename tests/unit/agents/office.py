@@ -268,6 +268,8 @@ class Office:
         self.broker = broker or FakeBroker()
         self.context = a_context(namespace="zerodha", ordered=ordered)
         self.licensed = True
+        self.licences = 0
+        """How often a courier asked whether the account is still its worker's."""
         self.broken = False
         self._trader = type("Trader", (_Trader,), {"broker": self.broker, "pace": replace(_Trader.pace, **pace)})(
             Calendar.always_open()
@@ -407,6 +409,16 @@ class Office:
     def beats(self) -> list[int]:
         return [decode(StageBeat, output.value).time for output in self.bench.beats_to(_REPORTS)]
 
+    async def looks(self, number: int) -> None:
+        """Wait until the broker's book was read so many times more."""
+        before = self.broker.looks
+        await self.until(lambda: self.broker.looks >= before + number, f"{number} looks into the book")
+
+    async def comparisons(self, number: int) -> None:
+        """Wait until what the account holds was asked for so many times more."""
+        before = self.broker.asked_for_holdings
+        await self.until(lambda: self.broker.asked_for_holdings >= before + number, f"{number} comparisons")
+
     async def until(self, done: Callable[[], bool], what: str, within_s: float = 5.0) -> None:
         deadline = time.monotonic() + within_s
         while not done():
@@ -431,6 +443,7 @@ class _Shop:
         self.part.wake()
 
     def licensed(self) -> bool:
+        self.office.licences += 1
         return self.office.licensed
 
     def broken(self) -> None:

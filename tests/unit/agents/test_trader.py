@@ -88,7 +88,7 @@ async def test_an_order_that_never_arrived_is_absent_and_its_id_is_never_sent_ag
         office.place()
         await office.until(lambda: office.known()[-1:] == ["ABSENT"], "absent")
         office.restart()
-        await asyncio.sleep(0.1)
+        await office.looks(2)
 
         assert office.broker.calls == ["place one"]
 
@@ -128,7 +128,8 @@ async def test_a_worker_that_has_lost_the_account_sends_nothing() -> None:
         office.licensed = False
 
         office.place()
-        await asyncio.sleep(0.1)
+        asked = office.licences
+        await office.until(lambda: office.licences > asked + 2, "it has wanted to go on, and might not")
         assert office.broker.calls == []
         office.licensed = True
         await office.until(lambda: office.state() is CallState.TAKEN, "taken")
@@ -244,7 +245,7 @@ async def test_fills_reach_execution_and_an_order_that_has_ended_is_remembered()
             [10],
         )
         office.restart()
-        await asyncio.sleep(0.1)
+        await office.looks(2)
         assert not [r for r in office.reports() if isinstance(r, StrangerReport)]
 
 
@@ -254,7 +255,7 @@ async def test_what_the_account_holds_beside_the_books_is_found_once_at_the_star
         await office.until(lambda: bool(office.reports()), "found")
         office.restart()
         await office.until(lambda: office.row.reconciled is not None, "compared")
-        await asyncio.sleep(0.3)
+        await office.comparisons(2)
 
         assert [r.stranger.quantity for r in office.reports() if isinstance(r, StrangerReport)] == [25]
 
@@ -457,14 +458,15 @@ async def test_an_order_that_the_book_shows_late_holds_the_simulated_clock_up() 
 async def test_a_courier_that_is_woken_while_it_is_dismissed_ends_and_its_worker_goes_on() -> None:
     for turns in range(5):
         async with Office(FakeBroker()) as office:
-            await asyncio.sleep(0.03)  # until it waits
+            await office.until(lambda: office.row.reconciled is not None, "it has nothing left to do")
             courier = office.couriers[-1]
             courier._hint()
             for _ in range(turns):
                 await asyncio.sleep(0)
             office.bench.task.close()
-            await asyncio.sleep(0.25)  # longer than it waits
+            _, left = await asyncio.wait(courier._tasks, timeout=5)
 
+            assert not left
             assert not office.broken
 
 
@@ -515,7 +517,7 @@ async def test_an_order_that_the_book_leaves_out_for_a_while_is_nobody_elses() -
 
         office.broker.hidden.add("1")
         office.broker._fill("1")
-        await asyncio.sleep(1.0)  # time enough for two comparisons with what the account holds
+        await office.comparisons(2)
         office.broker.hidden.clear()
         await office.until(lambda: office.state() is None, "filled")
 
