@@ -7,6 +7,7 @@ import json
 import time
 
 import click
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
@@ -14,11 +15,12 @@ from rich.table import Table
 from agents.trading.courier import ABSENT, RECONCILE, resolve_setting
 from panda_streams.brokers.port import find_broker
 from panda_streams.cli.operators import carry_out, set_level
+from panda_streams.domain.orders import UNATTRIBUTED
 from panda_streams.errors import PandaError, ServerUnreachable
 from panda_streams.events import ActionKind
 from panda_streams.keys import Keys
 from panda_streams.mirror import connect
-from panda_streams.mirrored import LinkRecord, TraderRecord
+from panda_streams.mirrored import LinkRecord, PositionRecord, TraderRecord
 from panda_streams.servers import Servers, find_servers
 from panda_streams.settings import load_settings
 from panda_streams.topics import Topics
@@ -34,21 +36,27 @@ _reason = click.option("--reason", required=True, help="Why; kept in the log.")
 @click.option("--wait", type=click.FloatRange(min=1), default=30.0, show_default=True, help="Seconds to wait for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def reconcile(namespace: str, wait: float, as_json: bool) -> None:
-    """Compare all that the broker of NAMESPACE holds with the arm's books, now, and show what no book explains.
+    """Compare all that the broker of NAMESPACE holds with the arm's books, now; show what no strategy's book has.
 
-    The arm does it by itself, at its start and every five minutes. Exits with 1 if something is unexplained.
+    The arm does it by itself, at its start and every five minutes. Exits with 1 if something new was found, or an order
+    is unexplained; not for what the book _unattributed holds.
     """
     settings = load_settings()
     servers = find_servers(settings)
     find_broker(namespace)
     topic = Topics(servers.prefix).of(namespace, "control")
     level = asyncio.run(set_level(settings, servers, topic, namespace, RECONCILE, "now", "asked for by an operator"))
-    link, found = asyncio.run(_compared(servers, namespace, level.at, wait))
+    link, found, nobodys = asyncio.run(_compared(servers, namespace, level.at, wait))
     if as_json:
-        report = {"namespace": namespace, "endpoint": link.endpoint if link else None, **found.model_dump(mode="json")}
+        report = {
+            "namespace": namespace,
+            "endpoint": link.endpoint if link else None,
+            **found.model_dump(mode="json"),
+            "unattributed": [position.model_dump(mode="json") for position in nobodys],
+        }
         click.echo(json.dumps(report, indent=1))
     else:
-        _show(namespace, link, found)
+        _show(namespace, link, found, nobodys)
     differences = found.reconciled.differences if found.reconciled is not None else ()
     if differences or found.quarantine or found.unknown or found.unlisted:
         raise SystemExit(1)
@@ -107,9 +115,9 @@ def _do(namespace: str, what: ActionKind, **fields: str) -> None:
 
 async def _compared(
     servers: Servers, namespace: str, since: int, within_s: float
-) -> tuple[LinkRecord | None, TraderRecord]:
-    """What the arm says once it has compared after a moment of the wall's clock."""
-    client, keys = connect(servers.redis), Keys(namespace)
+) -> tuple[LinkRecord | None, TraderRecord, list[PositionRecord]]:
+    """What the arm says once it has compared after a moment of the wall's clock, and what is in nobody's book then."""
+    client, keys = connect(servers.redis, decode_responses=True), Keys(namespace)
     deadline, link = time.monotonic() + within_s, None
     try:
         while time.monotonic() < deadline:
@@ -117,7 +125,7 @@ async def _compared(
             link = LinkRecord.model_validate_json(told) if told else None
             found = TraderRecord.model_validate_json(text) if text else None
             if found is not None and found.reconciled is not None and found.reconciled.at >= since:
-                return link, found
+                return link, found, await _nobodys(client, keys)
             await asyncio.sleep(0.2)
     except (RedisError, OSError) as error:
         raise ServerUnreachable(
@@ -129,7 +137,14 @@ async def _compared(
     raise PandaError(f"{namespace} has not compared within {within_s:g} s: {why}", fix="look at `panda status`")
 
 
-def _show(namespace: str, link: LinkRecord | None, found: TraderRecord) -> None:
+async def _nobodys(client: Redis, keys: Keys) -> list[PositionRecord]:
+    names = sorted(str(name) for name in await client.smembers(keys.positions(UNATTRIBUTED)))
+    texts = await client.mget([keys.position(UNATTRIBUTED, name) for name in names]) if names else []
+    positions = [PositionRecord.model_validate_json(text) for text in texts if text]
+    return [position for position in positions if position.quantity]
+
+
+def _show(namespace: str, link: LinkRecord | None, found: TraderRecord, nobodys: list[PositionRecord]) -> None:
     console = Console()
     endpoint = f" ({link.endpoint})" if link is not None else ""
     assert found.reconciled is not None
@@ -139,8 +154,10 @@ def _show(namespace: str, link: LinkRecord | None, found: TraderRecord) -> None:
     )
     table = Table("what", "instrument", "quantity", "detail", box=None)
     for difference in found.reconciled.differences:
-        fix = f"{difference.text}; booked as _unattributed: `panda unattributed assign|close {namespace} …`"
-        table.add_row("difference", difference.instrument, f"{difference.quantity:,}", fix)
+        table.add_row("difference", difference.instrument, f"{difference.quantity:,}", difference.text)
+    for position in nobodys:
+        fix = f"in no strategy's book: `panda unattributed assign|close {namespace} {position.instrument} …`"
+        table.add_row("unattributed", position.instrument, f"{position.quantity:,}", fix)
     for other in found.unlisted:
         table.add_row("not listed", other.instrument, f"{other.quantity:,}", "not in PANDA_INSTRUMENTS: in no book")
     for order in found.quarantine:

@@ -186,6 +186,8 @@ def test_what_the_owner_trades_by_hand_is_nobodys_until_an_operator_decides(depl
     eventually(
         lambda: deployment.positions().get("_unattributed", {}).get(name) == 7, timeout_s=60, what="it is nobody's"
     )
+    told = json.loads(deployment.run("panda", "reconcile", "zerodha", "--json"))
+    assert [(held["instrument"], held["quantity"]) for held in told["unattributed"]] == [(name, 7)]
 
     deployment.run("panda", "unattributed", "assign", "zerodha", name, "Restless_1", "--reason", "mine")
     eventually(
