@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -59,18 +60,26 @@ class Store:
         self._path = path
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_TABLES)
+            with ExitStack() as opened:
+                opened.callback(self._db.close)
+                self._prepare()
+                opened.pop_all()
         except sqlite3.Error as error:
             raise BadInput(
                 f"{path}: {error}", fix="move that file away: kitesim then starts with an empty book"
             ) from None
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_TABLES)
         layout = self.fact("layout", int)
         if layout is None:
             self._db.execute("INSERT INTO facts VALUES ('layout', ?)", (_text(_LAYOUT),))
         elif layout != _LAYOUT:
-            raise BadInput(f"{path} has the layout {layout}, this version knows {_LAYOUT}", fix="move that file away")
+            raise BadInput(
+                f"{self._path} has the layout {layout}, this version knows {_LAYOUT}", fix="move that file away"
+            )
 
     def close(self) -> None:
         self._db.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -176,3 +178,15 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(BadInput, match=r"kitesim\.sqlite"):
         Store(path)
+
+
+def test_a_file_of_another_layout_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "kitesim.sqlite"
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE facts SET body = '0' WHERE name = 'layout'")
+
+    with pytest.raises(BadInput, match="layout 0"):
+        Store(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT body FROM facts WHERE name = 'layout'").fetchall() == [("0",)]
