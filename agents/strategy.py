@@ -5,20 +5,17 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from msgspec import Struct
-from msgspec.structs import astuple
 
+from agents.brain.contracts import Contracts, quoted
+from agents.brain.shard import Shard, described, step
 from agents.context import Context
-from agents.contracts import Contracts, quoted
 from agents.reading import brain_writer, read_ticks
 from panda_streams.codec import encode
 from panda_streams.domain.shards import ShardMap
-from panda_streams.domain.signals import Decision, Quote, Signal, identify
-from panda_streams.domain.ticks import Tick, TickRef, price_of
+from panda_streams.domain.ticks import Place
 from panda_streams.events import Beat, Level, StageBeat, TickBatch
 from panda_streams.keys import Keys
 from panda_streams.levels import STRATEGY_STATE, strategy_scope
@@ -26,232 +23,16 @@ from panda_streams.streams.agent import Agent, Output, Part
 from panda_streams.streams.inputs import Item
 from panda_streams.streams.sender import partition_of
 from panda_streams.topics import level_key
-from strategies.config import StrategyConfig
 from strategies.interface import Strategy
 from tables import read_row
 from tables.brain import BrainRow, StoredState
 
-__all__ = ["Brain", "Interest", "Place", "Shard", "interests", "step"]
+__all__ = ["Brain"]
 
 _log = logging.getLogger("panda_streams.brain")
 
 _MAX_STATE_BYTES = 256 * 1024
 """Of one strategy on one shard: the row of all of them must fit into one batch of Kafka."""
-_NUMBERS = 16
-"""Bits of a sequence that number a strategy's signals within one record; the bits above are the record's offset."""
-
-
-class Place(Struct, frozen=True, gc=False):
-    """The record that a tick came in."""
-
-    source: str
-    run: str
-    offset: int
-
-
-@dataclass(slots=True)
-class Shard:
-    """What the brain knows on one shard; `step` changes it in place."""
-
-    states: dict[str, Any]
-    """State by strategy_id, as the strategies' own type."""
-    quotes: dict[str, tuple[Tick, Place]] = field(default_factory=dict)
-    """Last tick of each traded instrument, and where it came from."""
-    paused: dict[str, str] = field(default_factory=dict)
-    """Strategies that see no tick, and why."""
-    fanout: dict[str, int] = field(default_factory=dict)
-    signals: int = 0
-    stored: dict[str, StoredState] = field(default_factory=dict)
-    """The states as they were stored last."""
-    unsaid: dict[str, str] = field(default_factory=dict)
-    """Strategies that raised and are still to be published as paused, and why."""
-    unstored: bool = False
-    """True while what was paused last is not in the stored row."""
-    changed: bool = False
-    """True if it differs from what is stored by something that is not in the tick log."""
-    contracts: Contracts = field(default_factory=Contracts)
-
-    def pause(self, strategy_id: str, reason: str) -> None:
-        """Show a strategy that raised no further tick, and have that published."""
-        self.paused[strategy_id] = self.unsaid[strategy_id] = reason
-        self.unstored = True
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A strategy that raised, and where."""
-
-    strategy_id: str
-    reason: str
-    details: str
-
-
-Interest = tuple[bool, tuple[tuple[str, Strategy[Any]], ...]]
-"""Whether an instrument is traded, and who sees its ticks. A bare tuple: Python unpacks no other as fast."""
-
-
-def interests(strategies: Sequence[Strategy[Any]], kept: Iterable[str] = ()) -> dict[str, Interest]:
-    """By instrument, for those that a strategy watches or trades, and those whose last tick is `kept` besides."""
-    found: dict[str, list[tuple[str, Strategy[Any]]]] = {}
-    for strategy in strategies:
-        for instrument in strategy.config.instruments:
-            found.setdefault(instrument, []).append((strategy.config.strategy_id, strategy))
-    traded = {*kept, *(name for strategy in strategies for name in strategy.config.trades)}
-    for name in kept:
-        found.setdefault(name, [])
-    return {name: (name in traded, tuple(who)) for name, who in found.items()}
-
-
-def step(
-    shard: Shard,
-    batch: TickBatch,
-    place: tuple[int, int],
-    interested: Mapping[str, Interest],
-    shards: ShardMap,
-) -> tuple[list[Signal], list[Failure]]:
-    """Run every tick of a batch through the strategies that see its instrument, and change `shard`.
-
-    `place` is (shard number, offset). Returns the signals in order and the strategies that raised: the result of a
-    strategy's tick that raised is dropped, and the strategy sees no further tick.
-    """
-    signals: list[Signal] = []
-    failures: list[Failure] = []
-    states, paused, quotes = shard.states, shard.paused, shard.quotes
-    origin = Place(batch.source, batch.run, place[1])
-    for tick in batch.ticks:
-        instrument = tick.instrument
-        if instrument not in interested:
-            continue
-        traded, watching = interested[instrument]
-        if traded:
-            quotes[instrument] = (tick, origin)
-        for strategy_id, strategy in watching:
-            if paused and strategy_id in paused:
-                continue
-            try:
-                state, decisions = strategy.step(states[strategy_id], tick)
-                if decisions:
-                    signals += _signals(shard, strategy, batch, place, tick, decisions, shards, signals)
-            except (Exception, SystemExit) as error:  # noqa: BLE001  the user's code: it is paused, alone and visibly
-                reason = f"{_what(error)} at a tick of {instrument} ({batch.source}/{batch.run}/{tick.row})"
-                shard.pause(strategy_id, reason)
-                failures.append(Failure(strategy_id, reason, traceback.format_exc()))
-                continue
-            states[strategy_id] = state
-    return signals, failures
-
-
-def _what(error: BaseException) -> str:
-    """What a strategy raised, as text that can be sent, whatever its author has put into it."""
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001  the user's code, too
-        text = "an error that cannot be printed"
-    return f"{type(error).__name__}: {text}".encode(errors="replace").decode()
-
-
-def _signals(
-    shard: Shard,
-    strategy: Strategy[Any],
-    batch: TickBatch,
-    place: tuple[int, int],
-    tick: Tick,
-    decisions: Sequence[Decision],
-    shards: ShardMap,
-    earlier: Sequence[Signal],
-) -> list[Signal]:
-    """The signals of one strategy at one tick; `earlier` are those of the same record."""
-    number, offset = place
-    cause = TickRef(source=batch.source, run=batch.run, row=tick.row, shard=number, offset=offset, time=tick.time)
-    if len({decision.instrument for decision in decisions}) < len(decisions):
-        raise ValueError("decided twice on one instrument")
-    for decision in decisions:
-        _check(decision, strategy.config, number, shards)
-    wanted = [
-        (decision, instrument)
-        for decision in decisions
-        for instrument in _instruments(shard, decision, strategy.config, cause, shards)
-    ]
-    producer = f"{brain_writer(number)}/{strategy.config.strategy_id}"
-    # A function of the log alone, however much of it is stepped again and whichever strategies were paused meanwhile.
-    first = (offset << _NUMBERS) + sum(1 for signal in earlier if signal.producer == producer)
-    return [
-        _signal(shard, strategy, batch.world, cause, decision, instrument, shards, producer, first + n)
-        for n, (decision, instrument) in enumerate(wanted)
-    ]
-
-
-def _check(decision: Decision, config: StrategyConfig, number: int, shards: ShardMap) -> None:
-    name = decision.instrument
-    if name not in config.trades:
-        raise ValueError(f"decided on {name}, which is not among what it trades")
-    contract = config.contracts.get(name)
-    if number not in shards.shards(contract.underlying if contract else name):
-        # A watched index is on every shard: each of them would say this signal, and one alone has the ticks to fill it.
-        raise ValueError(f"decided on {name}, whose ticks are not on this shard ({number})")
-
-
-def _instruments(
-    shard: Shard, decision: Decision, config: StrategyConfig, cause: TickRef, shards: ShardMap
-) -> tuple[str, ...]:
-    """What a decision is about; nothing on a shard where the contract's underlying is seen but does not trade."""
-    name = decision.instrument
-    contract = config.contracts.get(name)
-    if contract is None:
-        return (name,)
-    if cause.shard != shards.home(contract.underlying):
-        return ()
-    price = _quote(shard, contract.underlying, cause.shard, shards)
-    spot = price.price if price else None
-    return shard.contracts.choose(config, decision, shards.instruments, spot, cause.time)
-
-
-def _signal(
-    shard: Shard,
-    strategy: Strategy[Any],
-    world: str,
-    cause: TickRef,
-    decision: Decision,
-    instrument: str,
-    shards: ShardMap,
-    producer: str,
-    sequence: int,
-) -> Signal:
-    config = strategy.config
-    # Two contracts may mean one instrument, and one EXIT several: of a contract, its name is part of the identity too.
-    about = (instrument,) if decision.instrument == instrument else (decision.instrument, instrument)
-    return Signal(
-        world=world,
-        signal_id=identify("signal", config.strategy_id, config.version, *about, cause.key),
-        strategy_id=config.strategy_id,
-        config=config.version,
-        instrument=instrument,
-        side=decision.side,
-        intent=decision.intent,
-        size=decision.size,
-        terms=decision.terms,
-        cause=cause,
-        quote=_quote(shard, instrument, cause.shard, shards),
-        producer=producer,
-        sequence=sequence,
-    )
-
-
-def _quote(shard: Shard, instrument: str, number: int, shards: ShardMap) -> Quote | None:
-    seen = shard.quotes.get(instrument)
-    if seen is None:
-        return None
-    (tick, origin), scale = seen, shards.instruments[instrument].decimals
-    ref = TickRef(
-        source=origin.source, run=origin.run, row=tick.row, shard=number, offset=origin.offset, time=tick.time
-    )
-    return Quote(
-        tick=ref,
-        price=price_of(tick.price, scale),
-        bid=None if tick.bid is None else price_of(tick.bid, scale),
-        ask=None if tick.ask is None else price_of(tick.ask, scale),
-        volume=tick.volume,
-    )
 
 
 class Brain(Agent):
@@ -266,7 +47,7 @@ class Brain(Agent):
         self._context = context
         self._strategies = strategies
         self._map = shards
-        self._interested = interests(strategies, quoted((one.config for one in strategies), shards.instruments))
+        self._contracts_need = quoted((one.config for one in strategies), shards.instruments)
         self._raw = {
             namespace: (
                 context.topics.of(namespace, "signals.raw"),
@@ -282,51 +63,57 @@ class Brain(Agent):
 
     def load(self, key: str, data: bytes) -> Shard:
         row = read_row(BrainRow, data)
-        quotes = {name: (tick, Place(source, run, offset)) for name, (source, run, offset, tick) in row.quotes.items()}
-        shard = Shard({}, quotes, dict(row.paused), dict(row.fanout), row.signals, dict(row.states), dict(row.unsaid))
+        shard = self._fresh()
+        shard.paused, shard.unsaid = dict(row.paused), dict(row.unsaid)
+        shard.signals, shard.fanout, shard.stored = row.signals, dict(row.fanout), dict(row.states)
         shard.contracts = Contracts({name: dict(own) for name, own in row.entered.items()}, dict(row.unresolved))
-        for strategy in self._strategies:
-            strategy_id = strategy.config.strategy_id
+        for name, (source, run, offset, tick) in row.quotes.items():
+            watched = shard.watched.get(name)
+            if watched is not None and watched.quoted:
+                watched.tick, watched.place = tick, Place(source, run, int(key), offset)
+        for strategy_id, running in shard.running.items():
             kept = row.states.get(strategy_id)
-            shard.states[strategy_id] = strategy.initial()
-            if kept is None or kept.config != strategy.config.version:
+            if kept is None or kept.config != running.strategy.config.version:
                 shard.changed = True
                 continue
             try:
-                shard.states[strategy_id] = strategy.load(kept.data)
+                running.state = running.strategy.load(kept.data)
             except Exception as error:  # noqa: BLE001  as in step: the user's code
                 self._fail(shard, strategy_id, error, f"while its state of shard {key} was loaded")
         return shard
 
+    def _fresh(self) -> Shard:
+        return Shard(self._strategies, self._contracts_need)
+
     def dump(self, shard: Shard) -> bytes:
-        for strategy in self._strategies:
-            strategy_id, version = strategy.config.strategy_id, strategy.config.version
+        for strategy_id, running in shard.running.items():
+            strategy = running.strategy
             try:
-                data = strategy.dump(shard.states[strategy_id])
+                data = strategy.dump(running.state)
                 if len(orjson.dumps(data)) > _MAX_STATE_BYTES:
                     raise ValueError(f"a state of more than {_MAX_STATE_BYTES} bytes cannot be stored every second")
             except Exception as error:  # noqa: BLE001  as in step: the user's code; its last state stays stored
                 self._fail(shard, strategy_id, error, "while its state was stored")
             else:
-                shard.stored[strategy_id] = StoredState.model_construct(config=version, data=data)
+                shard.stored[strategy_id] = StoredState.model_construct(config=strategy.config.version, data=data)
         row = BrainRow.model_construct(
             signals=shard.signals,
             fanout=shard.fanout,
-            states={
-                s.config.strategy_id: shard.stored[s.config.strategy_id]
-                for s in self._strategies
-                if s.config.strategy_id in shard.stored
-            },
+            states={name: shard.stored[name] for name in shard.running if name in shard.stored},
             paused=shard.paused,
             unsaid=shard.unsaid,
-            quotes={name: (*astuple(origin), tick) for name, (tick, origin) in shard.quotes.items()},
+            quotes={
+                name: (one.place.source, one.place.run, one.place.offset, one.tick)
+                for name, one in shard.watched.items()
+                if one.quoted and one.tick is not None and one.place is not None
+            },
             entered=shard.contracts.entered,
             unresolved=shard.contracts.unresolved,
         )
         return row.model_dump_json().encode()
 
     def _fail(self, shard: Shard, strategy_id: str, error: Exception, when: str) -> None:
-        reason = f"{_what(error)} {when}"
+        reason = f"{described(error)} {when}"
         if strategy_id not in shard.paused:
             shard.pause(strategy_id, reason)
             _log.error("strategy %s raised and is paused: %s\n%s", strategy_id, reason, traceback.format_exc())
@@ -374,7 +161,7 @@ class Brain(Agent):
     def _shard(self, part: Part) -> Shard:
         shard: Shard | None = part.rows.get(str(part.partition))
         if shard is None:
-            shard = Shard({strategy.config.strategy_id: strategy.initial() for strategy in self._strategies})
+            shard = self._fresh()
             part.rows.put(str(part.partition), shard)
         return shard
 
@@ -383,7 +170,8 @@ class Brain(Agent):
         shard = self._shard(part)
         outputs: list[Output] = []
         if isinstance(batch, TickBatch):
-            signals, failures = step(shard, batch, (part.partition, offset), self._interested, self._map)
+            place = Place(batch.source, batch.run, part.partition, offset)
+            signals, failures = step(shard, batch, place, self._map)
             part.rows.put(str(part.partition), shard)
             for failure in failures:
                 _log.error(

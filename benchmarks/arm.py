@@ -11,8 +11,8 @@ from statistics import median
 
 import click
 
+from agents.brain.shard import Shard, step
 from agents.reading import brain_writer
-from agents.strategy import Shard, interests, step
 from benchmarks.arm_rival import changelog
 from benchmarks.cluster import Cluster, World
 from benchmarks.contest import FAUST, ROUNDS, contend, module
@@ -21,6 +21,7 @@ from benchmarks.measure import Result
 from panda_streams.brokers.port import registered_brokers
 from panda_streams.codec import decode, decode_market, encode
 from panda_streams.domain.shards import ShardMap
+from panda_streams.domain.ticks import Place
 from panda_streams.events import Filled, Snapshot, StageBeat, TickBatch
 from panda_streams.feeds.simulator import session_start
 from panda_streams.instrument_files import load_instruments
@@ -44,14 +45,14 @@ def _raw(instruments: Path, strategies: Path, logs: Mapping[int, list[bytes]]) -
     """What the brain would say, in the order of event time with its beats; and how many signals are among it."""
     known = load_instruments(instruments)
     made = [build(config) for config in load_strategies(strategies, known, registered_brokers())]
-    interested, shards = interests(made), ShardMap(PARTITIONS, known)
+    shards = ShardMap(PARTITIONS, known)
     found: list[tuple[int, int, int, bytes]] = []
     for number, log in logs.items():
-        shard = Shard({strategy.config.strategy_id: strategy.initial() for strategy in made})
+        shard = Shard(made)
         for offset, value in enumerate(log):
             batch = decode_market(value)
             if isinstance(batch, TickBatch):
-                signals, _ = step(shard, batch, (number, offset), interested, shards)
+                signals, _ = step(shard, batch, Place(batch.source, batch.run, number, offset), shards)
                 found += [(signal.cause.time, number, offset, encode(signal)) for signal in signals]
             else:
                 beat = StageBeat(world=WORLD, producer=brain_writer(number), time=batch.reached)

@@ -13,13 +13,14 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka import Consumer, Producer
 
-from agents.strategy import Shard, interests, step
+from agents.brain.shard import Shard, step
 from benchmarks.commits import Commits
 from benchmarks.market import PARTITIONS
 from benchmarks.meter import Meter
 from panda_streams.brokers.port import registered_brokers
 from panda_streams.codec import decode_market, encode
 from panda_streams.domain.shards import ShardMap
+from panda_streams.domain.ticks import Place
 from panda_streams.events import TickBatch
 from panda_streams.instrument_files import load_instruments
 from panda_streams.settings import load_settings
@@ -43,19 +44,16 @@ class Desk:
         instruments = load_instruments(settings.instruments)
         configs = load_strategies(settings.strategies, instruments, registered_brokers())
         strategies = [build(config) for config in configs]
-        self._interested = interests(strategies)
         self._map = ShardMap(PARTITIONS, instruments)
-        self._shards = [
-            Shard({strategy.config.strategy_id: strategy.initial() for strategy in strategies})
-            for _ in range(PARTITIONS)
-        ]
+        self._shards = [Shard(strategies) for _ in range(PARTITIONS)]
 
     def signals(self, partition: int, offset: int, value: bytes) -> list[bytes]:
         """The signals at a record, encoded."""
         batch = decode_market(value)
         if not isinstance(batch, TickBatch):
             return []
-        signals, failures = step(self._shards[partition], batch, (partition, offset), self._interested, self._map)
+        place = Place(batch.source, batch.run, partition, offset)
+        signals, failures = step(self._shards[partition], batch, place, self._map)
         assert not failures, failures
         return [encode(signal) for signal in signals]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from agents.strategy import Shard, interests, step
+from agents.brain.shard import Shard, step
 from benchmarks.measure import Result, cpu_us
 from panda_streams.domain.shards import ShardMap
-from panda_streams.domain.ticks import Tick
+from panda_streams.domain.ticks import Place, Tick
 from panda_streams.events import TickBatch
 from panda_streams.feeds.simulator import Simulator
 from panda_streams.instrument_files import load_instruments
@@ -55,24 +55,23 @@ def _strategies(shares: list[str]) -> list[Strategy[Any]]:
     return made
 
 
-def _fresh(strategies: list[Strategy[Any]]) -> dict[str, Any]:
-    return {strategy.config.strategy_id: strategy.initial() for strategy in strategies}
-
-
 def measure() -> list[Result]:
     instruments = load_instruments()
     shards = ShardMap(_PARTITIONS, instruments)
     batches = _batches(shards)
     seen = {tick.instrument for made in batches.values() for batch in made for tick in batch.ticks}
     strategies = _strategies(sorted(name for name in seen if instruments[name].tradable))
-    interested = interests(strategies)
+    seen_by: dict[str, list[Strategy[Any]]] = {}
+    for strategy in strategies:
+        for name in strategy.config.instruments:
+            seen_by.setdefault(name, []).append(strategy)
 
     def brain() -> int:
         signals = 0
         for number, made in batches.items():
-            shard = Shard(_fresh(strategies))
+            shard = Shard(strategies)
             for offset, batch in enumerate(made):
-                said, failures = step(shard, batch, (number, offset), interested, shards)
+                said, failures = step(shard, batch, Place(batch.source, batch.run, number, offset), shards)
                 assert not failures
                 signals += len(said)
         return signals
@@ -80,12 +79,11 @@ def measure() -> list[Result]:
     def bare() -> int:
         decided = 0
         for made in batches.values():
-            states = _fresh(strategies)
+            states = {strategy: strategy.initial() for strategy in strategies}
             for batch in made:
                 for tick in batch.ticks:
-                    _, watching = interested.get(tick.instrument, (False, ()))
-                    for strategy_id, strategy in watching:
-                        states[strategy_id], decisions = strategy.step(states[strategy_id], tick)
+                    for strategy in seen_by.get(tick.instrument, ()):
+                        states[strategy], decisions = strategy.step(states[strategy], tick)
                         decided += len(decisions)
         return decided
 

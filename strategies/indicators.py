@@ -8,9 +8,23 @@ first price counts almost alone, and of several ticks at the same millisecond th
 
 from __future__ import annotations
 
+from functools import cache
+
 from msgspec import Struct
 
-__all__ = ["Ema", "Spread", "ema", "spread"]
+__all__ = ["DECAYS_MS", "Ema", "Spread", "decays", "ema", "spread"]
+
+DECAYS_MS = 4096
+"""Milliseconds that `decays` goes up to: most ticks of a traded instrument come sooner after the one before."""
+
+
+@cache
+def decays(half_life_s: float) -> tuple[float, ...]:
+    """What each time from 0 to DECAYS_MS - 1 milliseconds leaves of an average's weight, 2^(-time / half-life).
+
+    For a strategy that keeps several averages of each tick: a power costs it as much as all else that it does to one.
+    """
+    return tuple(0.5 ** (elapsed / (1000.0 * half_life_s)) for elapsed in range(DECAYS_MS))
 
 
 class Ema(Struct, frozen=True, gc=False):

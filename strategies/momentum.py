@@ -12,6 +12,7 @@ from panda_streams.domain.signals import Decision, Intent, Side
 from panda_streams.domain.ticks import Tick
 from panda_streams.domain.values import Value
 from strategies.config import StrategyConfig
+from strategies.indicators import DECAYS_MS, decays
 from strategies.interface import Strategy
 
 __all__ = ["Momentum", "MomentumParams", "Trend"]
@@ -66,9 +67,10 @@ class Momentum(Strategy[dict[str, Trend]]):
         if len(markets) != 1:
             raise ValueError(f"watches: momentum needs exactly one index as its market, found {markets or 'none'}")
         self._market = markets[0]
-        # What a millisecond leaves of an average, and gaps as the ratio of the fast average to the slow one. Times are
-        # whole: Python compares two integers faster than an integer and a float.
-        self._fast_kept, self._slow_kept = (0.5 ** (0.001 / s) for s in (self.params.fast_s, self.params.slow_s))
+        # Gaps as the ratio of the fast average to the slow one. Times are whole: Python compares two integers faster
+        # than an integer and a float.
+        self._fast_s, self._slow_s = self.params.fast_s, self.params.slow_s
+        self._fast_kept, self._slow_kept = decays(self._fast_s), decays(self._slow_s)
         self._entry_ratio, self._exit_ratio = 1.0 + self.params.entry_bps / 1e4, 1.0 - self.params.exit_bps / 1e4
         self._warmup_ms, self._cooldown_ms = round(1000 * self.params.warmup_s), round(1000 * self.params.cooldown_s)
 
@@ -76,18 +78,22 @@ class Momentum(Strategy[dict[str, Trend]]):
         return {}
 
     def step(self, state: dict[str, Trend], tick: Tick) -> tuple[dict[str, Trend], tuple[Decision, ...]]:
-        instrument, price, time = tick.instrument, tick.price, tick.time
-        if price <= 0:  # some feeds send 0 before the first trade of the day
+        instrument, price, time = tick.instrument, float(tick.price), tick.time
+        if price <= 0.0:  # some feeds send 0 before the first trade of the day
             return state, ()
         before = state.get(instrument)
         state = state.copy()
         if before is None:
-            state[instrument] = Trend(float(price), float(price), time, time)
+            state[instrument] = Trend(price, price, time, time)
             return state, ()
         # Two `ema` that share their time, written out: one call less for each tick and average.
         elapsed = time - before.time
-        fast = price + self._fast_kept**elapsed * (before.fast - price)
-        slow = price + self._slow_kept**elapsed * (before.slow - price)
+        if 0 <= elapsed < DECAYS_MS:
+            fast_kept, slow_kept = self._fast_kept[elapsed], self._slow_kept[elapsed]
+        else:
+            fast_kept, slow_kept = (0.5 ** (elapsed / (1000.0 * s)) for s in (self._fast_s, self._slow_s))
+        fast = price + fast_kept * (before.fast - price)
+        slow = price + slow_kept * (before.slow - price)
         since = time if elapsed > self._warmup_ms else before.since
         long = before.long
         trend = Trend(fast, slow, time, since, long, before.signalled)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from agents.contracts import quoted
+from agents.brain.contracts import quoted
 from panda_streams.alerts import Origin, open_alerter
 from panda_streams.brokers.port import registered_brokers
 from panda_streams.calendar_files import calendar_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
 
@@ -71,8 +70,7 @@ class TickRef(Value):
         return f"{self.source}/{self.run}/{self.row}"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True, gc=False):
     """Where a record of the tick log stands."""
 
     source: str

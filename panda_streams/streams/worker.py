@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import sys
@@ -28,6 +29,8 @@ _REFUSED = {
     ("-L", "--loop"): "the worker brings uvloop by itself",
 }
 _LEVELS = ("info", "debug")
+_ALLOCATOR = {-3: 32 << 20, -1: 64 << 20, -8: 1}
+"""glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX, as mallopt(3) has them."""
 
 
 def refuse_flags(argv: Sequence[str]) -> None:
@@ -53,6 +56,15 @@ def exit_with(error: PandaError) -> NoReturn:
     """Print an error that the user can mend, and end with its exit code."""
     click.secho(f"error: {error}", fg="red", err=True)
     sys.exit(error.exit_code)
+
+
+def _reuse_memory() -> None:
+    """Have the C library keep up to 64 MiB for the next fetch, instead of giving the megabytes of each back: the kernel
+    clears every page before it gives it again, a third of what it costs to receive one. Nothing on other systems."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter, value in _ALLOCATOR.items():
+            mallopt(parameter, value)
 
 
 class _Calm(logging.Filter):
@@ -117,6 +129,7 @@ class PandaWorker(faust.Worker):
         of them in a cycle, and by default every 700 of them cost a look."""
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
+        _reuse_memory()
         await super().on_first_start()
 
     def execute_from_commandline(self) -> NoReturn:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from panda_streams.domain.signals import Intent
 from panda_streams.domain.ticks import Tick
 from strategies.config import StrategyConfig
-from strategies.indicators import ema
+from strategies.indicators import DECAYS_MS, ema
 from strategies.momentum import Momentum
 
 _MARKET, _STOCK = "NSE:NIFTY 50", "NSE:INFY"
@@ -46,6 +46,17 @@ def test_the_trend_is_two_averages(ticks: list[tuple[int, int]]) -> None:
     trend = state[_STOCK]
     assert (trend.fast, trend.slow) == pytest.approx((fast.value, slow.value), rel=1e-9)
     assert trend.time == time
+
+
+@pytest.mark.parametrize("gap", [0, 1, DECAYS_MS - 1, DECAYS_MS, DECAYS_MS + 1])
+def test_the_averages_are_the_same_whether_a_decay_is_looked_up_or_computed(gap: int) -> None:
+    strategy = momentum(fast_s=1.5, slow_s=7)
+    state = strategy.initial()
+    for price, time in ((100_000, _START), (101_000, _START + gap)):
+        state, _ = strategy.step(state, Tick(_STOCK, price, None, None, None, None, time, 0))
+
+    fast, slow = (ema(ema(None, 100_000, 0, s), 101_000, gap, s).value for s in (1.5, 7))
+    assert (state[_STOCK].fast, state[_STOCK].slow) == pytest.approx((fast, slow), rel=1e-12)
 
 
 def course(*legs: tuple[int, int, int]) -> list[tuple[int, int, int]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import platform
 
 import pytest
 
 from panda_streams.errors import SettingsError
-from panda_streams.streams.worker import _Calm, refuse_flags
+from panda_streams.streams.worker import _ALLOCATOR, _Calm, refuse_flags
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,9 @@ def test_the_project_s_own_messages_are_never_held_back() -> None:
     record = logging.LogRecord("panda_streams.streams.loop", logging.ERROR, "", 0, "%s goes to the DLQ", ("x",), None)
 
     assert all(calm.filter(record) for _ in range(50))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
+@pytest.mark.parametrize(("parameter", "value"), _ALLOCATOR.items())
+def test_the_c_library_takes_every_setting_of_its_allocator(parameter: int, value: int) -> None:
+    assert ctypes.CDLL(None).mallopt(parameter, value) == 1
