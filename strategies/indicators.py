@@ -8,7 +8,7 @@ first price counts almost alone, and of several ticks at the same millisecond th
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -18,7 +18,7 @@ DECAYS_MS = 4096
 """Milliseconds that `decays` goes up to: most ticks of a traded instrument come sooner after the one before."""
 
 
-@cache
+@lru_cache(maxsize=64)
 def decays(half_life_s: float) -> tuple[float, ...]:
     """What each time from 0 to DECAYS_MS - 1 milliseconds leaves of an average's weight, 2^(-time / half-life).
 
