@@ -63,7 +63,8 @@ class Brain(Agent):
 
     def load(self, key: str, data: bytes) -> Shard:
         row = read_row(BrainRow, data)
-        shard = self._fresh()
+        entered = {name for own in row.entered.values() for one in own.values() for name in one.instruments}
+        shard = Shard(self._strategies, self._contracts_need | entered)
         shard.paused, shard.unsaid = dict(row.paused), dict(row.unsaid)
         shard.signals, shard.fanout, shard.stored = row.signals, dict(row.fanout), dict(row.states)
         shard.contracts = Contracts({name: dict(own) for name, own in row.entered.items()}, dict(row.unresolved))
@@ -81,9 +82,6 @@ class Brain(Agent):
             except Exception as error:  # noqa: BLE001  as in step: the user's code
                 self._fail(shard, strategy_id, error, f"while its state of shard {key} was loaded")
         return shard
-
-    def _fresh(self) -> Shard:
-        return Shard(self._strategies, self._contracts_need)
 
     def dump(self, shard: Shard) -> bytes:
         for strategy_id, running in shard.running.items():
@@ -161,7 +159,7 @@ class Brain(Agent):
     def _shard(self, part: Part) -> Shard:
         shard: Shard | None = part.rows.get(part.key)
         if shard is None:
-            shard = self._fresh()
+            shard = Shard(self._strategies, self._contracts_need)
             part.rows.put(part.key, shard)
         return shard
 

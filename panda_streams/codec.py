@@ -52,9 +52,7 @@ def encode_beat(beat: Beat) -> bytes:
 
 def decode_market(data: bytes | None) -> TickBatch | Beat:
     """Decode a record of market.ticks; raise BadEvent if it is neither a batch nor a beat."""
-    line, depth_line = data or b"", b""
-    if not line.endswith(b"}"):  # a second line ends as a list does
-        line, _, depth_line = line.partition(b"\n")
+    line, _, depth_line = (data or b"").partition(b"\n")
     try:
         market = _market_decoder.decode(line)
     except ValueError as error:

@@ -56,8 +56,8 @@ class BrainRow(Row):
     unsaid: dict[str, str] = {}  # noqa: RUF012
     """Those of them that raised and have not been published as paused yet, and why."""
     quotes: dict[str, tuple[str, str, int, StoredTick]] = {}  # noqa: RUF012
-    """Last tick of each traded instrument, after its source, run and offset: a signal carries it, whatever was
-    restarted in between."""
+    """Last tick of each instrument that is traded, that a contract may stand for, or that was entered under one's name,
+    after its source, run and offset: a signal carries it, whatever was restarted in between."""
     entered: dict[str, dict[str, Entered]] = {}  # noqa: RUF012
     """By strategy_id and name of the contract: what an EXIT of that name closes."""
     unresolved: dict[str, int] = {}  # noqa: RUF012

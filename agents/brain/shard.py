@@ -51,7 +51,8 @@ class Watched:
 class Shard:
     """What the brain knows on one shard; `step` changes it in place.
 
-    `contracts_need` are the instruments whose last tick is kept though no strategy may see it.
+    `contracts_need` are the instruments whose last tick is kept though no strategy may see it. The orders below are
+    functions of the configuration: what is stored is the same bytes in every process.
     """
 
     def __init__(self, strategies: Sequence[Strategy[Any]], contracts_need: Iterable[str] = ()) -> None:
@@ -61,10 +62,10 @@ class Shard:
         }
         """By strategy_id."""
         traded = {name for strategy in strategies for name in strategy.config.trades}
-        self.watched = {name: Watched(quoted=True) for name in contracts_need}
+        self.watched = {name: Watched(quoted=True) for name in sorted(contracts_need)}
         """By instrument."""
         for running in self.running.values():
-            for name in running.strategy.config.instruments:
+            for name in sorted(running.strategy.config.instruments):
                 watched = self.watched.setdefault(name, Watched(quoted=name in traded))
                 watched.seen_by += (running,)
         self.paused: dict[str, str] = {}
@@ -223,8 +224,8 @@ def _signal(
 
 def _quote(shard: Shard, instrument: str, shards: ShardMap) -> Quote | None:
     watched = shard.watched.get(instrument)
-    if watched is None or watched.tick is None or watched.place is None:
-        return None
+    if watched is None or not watched.quoted or watched.tick is None or watched.place is None:
+        return None  # one that is not stored would be gone after a restart
     tick, scale = watched.tick, shards.instruments[instrument].decimals
     return Quote(
         tick=watched.place.ref(tick.row, tick.time),

@@ -195,6 +195,22 @@ def test_what_was_entered_survives_a_restart() -> None:
     assert said(world) == [(0, "ENTRY", ATM_15_700), (1, "EXIT", ATM_15_700)]
 
 
+def test_what_was_entered_is_quoted_though_its_contract_means_something_else_by_now() -> None:
+    world = brain({1: [ENTRY], 3: [EXIT]})
+    tick(world, 0, 120, instrument=ATM_15_700)
+    tick(world, 1, 15_700)
+    world.configs = (a_config(trades=[{**CALL, "right": "PE"}], params={"script": {3: [EXIT]}}),)
+    world.restart()
+
+    tick(world, 2, 125, instrument=ATM_15_700)
+    tick(world, 3, 15_700)
+
+    signal = world.signals()[-1]
+    assert (signal.intent, signal.instrument) == (Intent.EXIT, ATM_15_700)
+    assert signal.quote is not None
+    assert (signal.quote.price, signal.quote.tick.offset) == (Decimal(125), 2)
+
+
 def test_after_a_kill_the_same_contract_is_entered_in_the_same_words() -> None:
     world = brain({1: [ENTRY], 2: [EXIT]})
     tick(world, 0, 15_700)

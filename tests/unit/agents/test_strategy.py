@@ -169,6 +169,14 @@ def test_a_pause_of_one_strategy_shifts_no_number_of_another() -> None:
     assert len(alone.signals()) == 2
 
 
+def test_strategies_that_decide_at_one_tick_say_it_in_the_order_of_their_configurations() -> None:
+    world = World(a_config("Second"), a_config("First"))
+    for offset in range(2):
+        world.tick(offset)
+
+    assert [signal.strategy_id for signal in world.signals()] == ["Second", "First"]
+
+
 def test_a_batch_seen_again_after_a_restart_says_nothing_twice_and_goes_on() -> None:
     world = World(a_config())
     for offset in range(3):

@@ -186,7 +186,9 @@ def test_a_file_of_another_layout_is_named_and_left_as_it_is(tmp_path: Path) -> 
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE facts SET body = '0' WHERE name = 'layout'")
 
-    with pytest.raises(BadInput, match="layout 0"):
+    with pytest.raises(BadInput, match="layout 0") as refused:
         Store(path)
+    assert refused.value.fix
+    assert not path.with_name("kitesim.sqlite-wal").exists()  # an open connection keeps it
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT body FROM facts WHERE name = 'layout'").fetchall() == [("0",)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import logging
 import platform
+from types import SimpleNamespace
 
 import pytest
 
 from panda_streams.errors import SettingsError
-from panda_streams.streams.worker import _ALLOCATOR, _Calm, refuse_flags
+from panda_streams.streams.worker import _Calm, _reuse_memory, refuse_flags
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,17 @@ def test_the_project_s_own_messages_are_never_held_back() -> None:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
-@pytest.mark.parametrize(("parameter", "value"), _ALLOCATOR.items())
-def test_the_c_library_takes_every_setting_of_its_allocator(parameter: int, value: int) -> None:
-    assert ctypes.CDLL(None).mallopt(parameter, value) == 1
+def test_the_c_library_takes_every_setting_of_its_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    mallopt, answers = ctypes.CDLL(None).mallopt, []
+    library = SimpleNamespace(mallopt=lambda *setting: answers.append(mallopt(*setting)))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+
+    _reuse_memory()
+
+    assert answers == [1, 1, 1]
+
+
+def test_a_c_library_without_these_settings_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+
+    _reuse_memory()
