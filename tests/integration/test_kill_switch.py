@@ -91,6 +91,7 @@ def test_a_worker_that_starts_under_a_halt_of_all_obeys_it_and_confirms_the_next
 
 def test_an_arm_that_reduces_lets_exits_pass_and_nothing_else(arm: Arm) -> None:
     arm.resume()
+    eventually(arm.positions, timeout_s=30, what="positions that can be closed")
 
     arm.done("reduce", "paper", "--reason", "enough for today")
     after = arm.log.end(VALIDATED), arm.log.end("paper.signals.rejected")

@@ -59,12 +59,10 @@ def judge(error: Exception, response: requests.Response | None, *, placing: bool
     if status == 429:
         return AnswerKind.THROTTLED, message or f"HTTP 429, too many requests ({type(error).__name__})"
     told = f"HTTP {status}, {told}"
-    if not kind or not 400 <= status < 500 or _TIMED_OUT.search(message):
+    if not kind or status not in _REFUSING_STATUS or _TIMED_OUT.search(message):
         return AnswerKind.UNSURE, told
     if _wants_login(status, kind, message):
         return AnswerKind.LOGGED_OUT, message
-    if status not in _REFUSING_STATUS:
-        return AnswerKind.UNSURE, told
     if kind in _REFUSING_TYPES or (not placing and kind == "GeneralException" and _NOT_WORKING.search(message)):
         return AnswerKind.REFUSED, message
     return AnswerKind.UNSURE, told

@@ -24,11 +24,11 @@ _ANSWERS: Mapping[str, tuple[float, float | None]] = {
     "ambiguous_400_before": (0.003, None),
     "reset_before": (0.003, None),
     # Taken: the book tells.
-    "timeout_after": (0.03, _SLOW_S),
-    "error_5xx_after": (0.03, None),
-    "html_502_after": (0.03, None),
-    "ambiguous_400_after": (0.03, None),
-    "reset_after": (0.03, None),
+    "timeout_after": (0.04, _SLOW_S),
+    "error_5xx_after": (0.04, None),
+    "html_502_after": (0.04, None),
+    "ambiguous_400_after": (0.04, None),
+    "reset_after": (0.04, None),
 }
 AMBIGUOUS = tuple(_ANSWERS)
 """After these the arm cannot know whether its call was taken."""

@@ -127,6 +127,7 @@ ENDS = {
     "too many": (failure(429, "NetworkException", "Too many requests"), THROTTLED),
     "too many, as a page": (Reply(429, b"<html></html>", "text/html"), THROTTLED),
     "a token that has ended": (failure(403, "TokenException", "Token is invalid or has expired."), LOGGED_OUT),
+    "a timeout that names the token": (failure(408, "TokenException", "Token is invalid or has expired."), UNSURE),
     "a 403 of another class": (failure(403, "UserException", "Blocked"), LOGGED_OUT),
     "a header that is wrong": (failure(400, "InputException", "Invalid `api_key` or `access_token`."), LOGGED_OUT),
 }
@@ -174,7 +175,7 @@ def test_whatever_kite_says_there_is_an_answer_and_no_more_than_is_proved(client
         case AnswerKind.THROTTLED:
             assert status == 429
         case AnswerKind.REFUSED | AnswerKind.LOGGED_OUT:
-            assert status in (400, 403, 404, 418, 428)
+            assert status in (400, 403, 404, 428)
             assert body["status"] == "error"
             assert body["message"] != TIMED_OUT
 
