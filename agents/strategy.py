@@ -127,7 +127,7 @@ class Brain(Agent):
             part.memory = levels.revision
             changed |= self._follow(shard)
         if changed:
-            part.rows.put(part.key, shard)
+            part.rows.put(str(part.partition), shard)
         return changed
 
     def _follow(self, shard: Shard) -> bool:
@@ -153,14 +153,14 @@ class Brain(Agent):
             return []
         levels = [self._level(strategy_id, reason) for strategy_id, reason in shard.unsaid.items()]
         shard.unsaid.clear()
-        part.rows.put(part.key, shard)
+        part.rows.put(str(part.partition), shard)
         return levels
 
     def _shard(self, part: Part) -> Shard:
-        shard: Shard | None = part.rows.get(part.key)
+        shard: Shard | None = part.rows.get(str(part.partition))
         if shard is None:
             shard = Shard(self._strategies, self._contracts_need)
-            part.rows.put(part.key, shard)
+            part.rows.put(str(part.partition), shard)
         return shard
 
     def step(self, part: Part, item: Item, offset: int) -> list[Output]:
@@ -170,7 +170,7 @@ class Brain(Agent):
         if isinstance(batch, TickBatch):
             place = Place(batch.source, batch.run, part.partition, offset)
             signals, failures = step(shard, batch, place, self._map)
-            part.rows.put(part.key, shard)
+            part.rows.put(str(part.partition), shard)
             for failure in failures:
                 _log.error(
                     "strategy %s raised and is paused; mend it, then `panda strategy resume %s`: %s\n%s",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from panda_streams.streams.inputs import Input, Inputs, Item, Received, Wanted
@@ -102,11 +102,6 @@ class Part:
     """What the agent keeps beside its rows: only what the log and the rows can give again."""
     wake: Callable[[], None] = lambda: None
     """Has the loop ask the agent for its news; called from the loop's own thread."""
-    key: str = field(init=False)
-    """Key of the row of an agent that has one a partition: its number."""
-
-    def __post_init__(self) -> None:
-        self.key = str(self.partition)
 
 
 class Agent(ABC):
