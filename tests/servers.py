@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import subprocess
@@ -14,9 +15,9 @@ from pathlib import Path
 from panda_streams.embedded.kafka import kafka_program
 from panda_streams.embedded.redis import redis_program
 from panda_streams.embedded.supervisor import Program, die_with_parent
-from panda_streams.identity import Ports
+from panda_streams.identity import Home, Ports
 
-__all__ = ["RunningServers", "free_port_base", "run_servers"]
+__all__ = ["RunningServers", "free_port_base", "project_home", "run_servers"]
 
 _READY_WITHIN_S = 60.0
 _STOPPED_WITHIN_S = 30.0
@@ -35,6 +36,11 @@ class RunningServers:
 
     def redis(self, database: int) -> str:
         return f"redis://127.0.0.1:{self.ports.redis}/{database}"
+
+
+def project_home() -> Home:
+    """PANDA_HOME, else that of the checkout: tests take the jars of Kafka from it, so that they are fetched once."""
+    return Home(Path(os.environ.get("PANDA_HOME") or Path(__file__).parents[1] / ".panda").absolute())
 
 
 def free_port_base() -> int:

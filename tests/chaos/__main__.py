@@ -10,10 +10,10 @@ import logging
 import os
 import sys
 
-from tests.chaos.harness import RESULTS, project_home, torture
+from tests.chaos.harness import RESULTS, torture
 from tests.chaos.kite.harness import torture_kite
 from tests.chaos.recording import session_file
-from tests.servers import free_port_base
+from tests.servers import free_port_base, project_home
 
 
 def _main() -> int:

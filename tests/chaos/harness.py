@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import time
@@ -10,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from panda_streams.identity import Home
 from tests.chaos.compare import compare, once
 from tests.chaos.kills import Kill, draw
 from tests.chaos.recording import cut_recording
@@ -18,7 +16,7 @@ from tests.chaos.results import Results, Run
 from tests.chaos.world import ChaosWorld, Outcome
 from tests.servers import run_servers
 
-__all__ = ["RESULTS", "project_home", "torture"]
+__all__ = ["RESULTS", "torture"]
 
 RESULTS = "chaos-results.json"
 """In PANDA_HOME."""
@@ -28,11 +26,6 @@ _KILLS_A_RUN = 10
 _SPEEDS = ("16", "20", "24")
 """Event seconds a wall second: the data lasts for most kills of a run, and behind a worker that was killed waits a
 minute of it. The undisturbed run is made at max."""
-
-
-def project_home() -> Home:
-    """PANDA_HOME, else that of the checkout: the jars of Kafka are in it."""
-    return Home(Path(os.environ.get("PANDA_HOME") or Path(__file__).parents[2] / ".panda").absolute())
 
 
 def torture(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.harness import RESULTS, project_home, torture
+from tests.chaos.harness import RESULTS, torture
 from tests.chaos.kills import POINTS
 from tests.chaos.recording import SESSION
-from tests.servers import free_port_base
+from tests.servers import free_port_base, project_home
 
 pytestmark = pytest.mark.integration
 

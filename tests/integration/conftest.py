@@ -21,14 +21,14 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from pydantic_settings import PydanticBaseSettingsSource
 
+from panda_streams.embedded.jars import fetch_jars, read_lock
 from panda_streams.embedded.supervisor import die_with_parent
 from panda_streams.identity import Home, World
 from panda_streams.servers import Servers, clock_of, topic_prefix
 from panda_streams.settings import Settings
-from tests.servers import RunningServers, run_servers
+from tests.servers import RunningServers, project_home, run_servers
 from tests.servers import free_port_base as new_port_base
 
-_ROOT = Path(__file__).parents[2]
 _redis_databases = count(1)
 
 
@@ -88,9 +88,20 @@ def given_settings(env: Mapping[str, str]) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def project_home() -> Home:
-    """The PANDA_HOME of the checkout: only the jars of Kafka are taken from it, so that they are fetched once."""
-    return Home(Path(os.environ.get("PANDA_HOME") or _ROOT / ".panda").absolute())
+def kafka_jars() -> Path:
+    """The directory with the jars of Kafka: fetched for the first test that needs them, outside of its deadlines."""
+    jars = project_home().jars
+    fetch_jars(read_lock(), jars, lambda present, of: None)
+    return jars
+
+
+@pytest.fixture
+def home(tmp_path: Path, kafka_jars: Path) -> Home:
+    """A PANDA_HOME of its own for a deployment with embedded servers."""
+    home = Home(tmp_path / "home")
+    home.path.mkdir()
+    home.jars.symlink_to(kafka_jars)
+    return home
 
 
 @pytest.fixture
@@ -100,9 +111,9 @@ def free_port_base() -> int:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory, project_home: Home) -> Iterator[RunningServers]:
+def servers(tmp_path_factory: pytest.TempPathFactory, kafka_jars: Path) -> Iterator[RunningServers]:
     """An embedded Kafka and Redis for the whole session."""
-    with run_servers(tmp_path_factory.mktemp("servers"), project_home.jars, new_port_base()) as servers:
+    with run_servers(tmp_path_factory.mktemp("servers"), kafka_jars, new_port_base()) as servers:
         yield servers
 
 

@@ -44,10 +44,10 @@ async def _read(kafka: str) -> bytes:
 
 
 def test_a_killed_kafka_is_soon_back_with_every_acknowledged_record(
-    tmp_path: Path, project_home: Home, free_port_base: int
+    tmp_path: Path, kafka_jars: Path, free_port_base: int
 ) -> None:
     ports = Ports(free_port_base)
-    program = kafka_program(tmp_path, tmp_path, project_home.jars, ports, print)
+    program = kafka_program(tmp_path, tmp_path, kafka_jars, ports, print)
     supervisor = Supervisor(Home(tmp_path), World("sim"), lambda row, text: print(text))
     address = f"127.0.0.1:{ports.kafka}"
 
@@ -74,13 +74,13 @@ def test_a_killed_kafka_is_soon_back_with_every_acknowledged_record(
 
 
 def test_a_taken_port_is_an_error_that_names_the_setting(
-    tmp_path: Path, project_home: Home, servers, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kafka_jars: Path, servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("panda_streams.embedded.ports.PATIENCE_S", 0.2)
     taken = Ports(int(servers.kafka.partition(":")[2]) - 1)
 
     with pytest.raises(SettingsError, match=rf"{taken.kafka}(?s:.*)PANDA_PORT_BASE"):
-        kafka_program(tmp_path, tmp_path, project_home.jars, taken, print)
+        kafka_program(tmp_path, tmp_path, kafka_jars, taken, print)
 
 
 def _running(process, *, restarts: int):

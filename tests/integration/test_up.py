@@ -130,11 +130,8 @@ def test_an_unreachable_kafka_is_an_error_within_ten_seconds(world: FreshWorld, 
 
 
 def test_embedded_servers_end_with_a_killed_up_and_a_second_one_goes_on_from_there(
-    spawn: Spawn, procfile: Path, tmp_path: Path, project_home: Home, free_port_base: int
+    spawn: Spawn, procfile: Path, home: Home, free_port_base: int
 ) -> None:
-    home = Home(tmp_path / "home")
-    home.path.mkdir()
-    home.jars.symlink_to(project_home.jars)
     env = {**clean_environment(), "PANDA_HOME": str(home.path), "PANDA_PORT_BASE": str(free_port_base)}
 
     def all_run() -> list[ProcessRow] | None:

@@ -9,7 +9,6 @@ import subprocess
 import urllib.request
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -28,10 +27,10 @@ Spawn = Callable[..., Spawned]
 class Deployment:
     """A deployment of its own on embedded servers: the simulator at 60 times the pace of the clock."""
 
-    def __init__(self, home: Path, port_base: int, spawn: Spawn) -> None:
+    def __init__(self, home: Home, port_base: int, spawn: Spawn) -> None:
         self.env = {
             **clean_environment(),
-            "PANDA_HOME": str(home),
+            "PANDA_HOME": str(home.path),
             "PANDA_PORT_BASE": str(port_base),
             "PANDA_FEED_SPEED": "60",
         }
@@ -74,12 +73,7 @@ class Deployment:
 
 
 @pytest.fixture
-def deployment(tmp_path: Path, free_port_base: int, spawn: Spawn, project_home: Home) -> Deployment:
-    home = tmp_path / "home"
-    home.mkdir()
-    project_home.jars.mkdir(parents=True, exist_ok=True)
-    # The jars are checked against the lock wherever they lie; they are fetched once for all tests.
-    (home / project_home.jars.name).symlink_to(project_home.jars)
+def deployment(home: Home, free_port_base: int, spawn: Spawn) -> Deployment:
     return Deployment(home, free_port_base, spawn)
 
 

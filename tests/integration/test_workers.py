@@ -329,14 +329,11 @@ def test_a_data_directory_of_another_kafka_is_refused(world: FreshWorld, spawn: 
 
 
 def test_a_worker_whose_kafka_is_replaced_by_another_one_ends(
-    tmp_path: Path, spawn: Callable[..., Spawned], project_home: Home, free_port_base: int
+    spawn: Callable[..., Spawned], home: Home, free_port_base: int
 ) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / project_home.jars.name).symlink_to(project_home.jars)
-    env = {**clean_environment(), "PANDA_HOME": str(home), "PANDA_PORT_BASE": str(free_port_base)}
+    env = {**clean_environment(), "PANDA_HOME": str(home.path), "PANDA_PORT_BASE": str(free_port_base)}
     first = spawn(["panda", "servers"], env={**env, "PANDA_WORLD": "replay:first"})
-    eventually(lambda: read_running(Home(home)), timeout_s=60, what="the first world's servers run")
+    eventually(lambda: read_running(home), timeout_s=60, what="the first world's servers run")
     arm = spawn(WORKER, env={**env, "BROKER_NAMESPACE": "paper"})
     page = f"http://127.0.0.1:{free_port_base + 20}/ready/"
     eventually(lambda: get(page)[0] == 200, timeout_s=40, what="the arm is ready")

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.harness import project_home
 from tests.chaos.kite.faults import KINDS
 from tests.chaos.kite.harness import torture_kite
 from tests.chaos.kite.results import LEAST_AMBIGUOUS
-from tests.servers import free_port_base
+from tests.servers import free_port_base, project_home
 
 pytestmark = pytest.mark.integration
 
