@@ -74,6 +74,7 @@ WORDS: dict[Reason, str] = {
     Reason.ARM_HALTED: "the arm was halted by the time that its verdict came",
     Reason.BROKER_REFUSED: "the broker refused it",
     Reason.BROKER_CANCELLED: "it was cancelled at the broker, and not at the arm's wish",
+    Reason.BROKER_TERMS: "the broker has it with other terms: a change was refused, or was made by hand",
     Reason.BROKER_LIMIT: "the broker's limit for a day was used up",
     Reason.TOO_LATE: "it could not be sent before what it was decided on was too old",
     Reason.NEVER_ARRIVED: "the broker's book, read late enough, did not have it",

@@ -8,9 +8,17 @@ what is left of the position gets a stop of its own again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import Decimal
 from typing import NamedTuple
 
+from panda_streams.domain.broker_orders import (
+    another_try,
+    moved_by_hand,
+    resting_leg,
+    resting_stop,
+    stop_limit,
+    stop_trigger,
+)
 from panda_streams.domain.brokerage import BrokerOrder, BrokerStatus, BrokerTrade, Known, Modification, Word
 from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.callbook import Stranger
@@ -19,10 +27,10 @@ from panda_streams.domain.exchange import Exchange
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import OrderEvent, advance
 from panda_streams.domain.matching import Trade
-from panda_streams.domain.orders import UNATTRIBUTED, Order, OrderState, Product, Reason, Role, order_id
+from panda_streams.domain.orders import UNATTRIBUTED, Order, OrderState, Product, Reason, Role
 from panda_streams.domain.positions import Position
 from panda_streams.domain.protection import Protection
-from panda_streams.domain.signals import OrderType, Side, Validity, identify
+from panda_streams.domain.signals import OrderType, Side, identify
 from panda_streams.domain.ticks import Depth, Place, Tick, TickRef, price_of
 from panda_streams.domain.waiting import NEVER
 
@@ -38,9 +46,6 @@ _CLAIMS = {
     Role.SETTLEMENT: 6,
 }
 """Who makes way for whom among the orders that close a position."""
-_STOP_LIMIT = Decimal("0.02")
-"""How far beyond its trigger a stop at the exchange may trade: a share of it. A stop without a limit is not taken for
-options, and one with too narrow a limit is jumped over."""
 _BREACH_MS = 5000
 """Event time that a stop at the exchange has for closing a position whose stop was reached; then the arm does."""
 _CALM_MS, _CALMEST_MS = 5000, 300_000
@@ -49,7 +54,9 @@ refusal: an exit that is refused all day must not use up the day's orders."""
 _TRAIL = Decimal("0.002")
 """A trailing stop at the exchange is moved once it is to move by this share: a broker takes 25 changes of an order."""
 _MODIFICATIONS = 25
-"""Changes of one order that a broker takes. A stop that follows the price leaves the last five for its quantity."""
+"""Changes of one order that a broker takes."""
+_OWN_MODIFICATIONS = 20
+"""Of which as many may follow the price, or repeat what was refused: the last five are for its quantity."""
 
 
 class Ask(NamedTuple):
@@ -176,9 +183,11 @@ class BrokerDesk(Desk):
         status, counted = word.order.status, left.filled >= word.order.filled
         if status is BrokerStatus.OPEN and left.state is OrderState.TRIGGER_PENDING:
             changes.append(self._step(left, OrderEvent.TRIGGER, cause.time, Reason.TRIGGERED))
+        if not status.terminal:
+            changes += self._read_terms(self.orders[order.order_id], word, cause.time)
         elif status is BrokerStatus.REJECTED and counted:
             changes += self._refused(left, word, cause)
-        elif status.terminal and counted:
+        elif counted:
             changes.append(self._end(left, OrderEvent.CANCEL, cause.time, left.withdrawn or Reason.BROKER_CANCELLED))
         return changes
 
@@ -197,6 +206,29 @@ class BrokerDesk(Desk):
         self._replace(order)
         if lives and order.reduces:
             self._withdraw(order, OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
+
+    def _read_terms(self, order: Order, word: Word, time: int) -> list[Change]:
+        """Take the terms that the broker's book has for those of an order, once no change of it is on its way. What was
+        made larger by hand is left to its trades."""
+        there = word.order
+        if there is None or word.changes != order.modified or order.withdrawn is not None:
+            return []
+        update: dict[str, Decimal | int] = {}
+        if order.price is not None and there.price and there.price != order.price:
+            update["price"] = there.price
+        if order.trigger is not None and there.trigger and there.trigger != order.trigger:
+            update["trigger"] = there.trigger
+        if order.filled < there.quantity < order.quantity:
+            update["quantity"] = there.quantity
+        if not update:
+            return []
+        as_there = order.model_copy(update=update)
+        self._replace(as_there)
+        changes = [Change(as_there, time, reason=Reason.BROKER_TERMS, note=word.text)]
+        if "quantity" in update and order.parent is not None and order.modified < _OWN_MODIFICATIONS:
+            # A leg of a bracket that could not grow with its entry: it is asked for again.
+            changes.append(self._reword(as_there, {"quantity": order.quantity}, time, Reason.ENTRY_FILLED))
+        return changes
 
     def _traded(self, order: Order, trade: BrokerTrade, cause: TickRef) -> list[Change]:
         fill_id = _fill_id(trade)
@@ -224,24 +256,7 @@ class BrokerDesk(Desk):
             return []
         if word.known is Known.BOOK:
             return self._stop_now(order, cause)
-        return self._decide(self._again(order, overnight=False), cause.time)
-
-    def _again(self, order: Order, *, overnight: bool) -> Order:
-        """What is left of an order, to be tried under an id of its own."""
-        attempt = order.attempt + 1
-        fresh = {
-            "order_id": order_id(self._namespace, order.order_id, order.role, attempt=attempt),
-            "attempt": attempt,
-            "overnight": overnight,
-            "state": OrderState.INTENT,
-            "sent": False,
-            "broker_id": None,
-            "quantity": order.remaining,
-            "filled": 0,
-            "fill_ids": (),
-            "turnover": Decimal(0),
-        }
-        return order.model_copy(update=fresh)
+        return self._decide(another_try(self._namespace, order, overnight=False), cause.time)
 
     def _calm_down(self, order: Order, time: int) -> None:
         """Decide no exit of a position for a while, after one that the arm has decided could not be placed."""
@@ -258,7 +273,7 @@ class BrokerDesk(Desk):
         ended = self._end(order, OrderEvent.MISS, time, Reason.NEVER_ARRIVED)
         if not order.reduces or order.withdrawn is not None or not self._closable(order):
             return [ended]
-        return [ended, *self._decide(self._again(order, overnight=order.overnight), time)]
+        return [ended, *self._decide(another_try(self._namespace, order, overnight=order.overnight), time)]
 
     def take_over(self, stranger: Stranger, cause: TickRef) -> list[Change]:
         """Book what the account holds beyond the orders of its arm: as an order of nobody's that was filled at once."""
@@ -275,20 +290,8 @@ class BrokerDesk(Desk):
         """Book shares in a strategy's book that no order of this arm has traded, without charges."""
         held = self.positions.get(strategy_id)
         closes = held is not None and held.quantity * quantity < 0
-        order = Order(
-            order_id=identify("stranger", self._namespace, key),
-            signal_id=None,
-            strategy_id=strategy_id,
-            instrument=self._instrument.id,
-            side=Side.BUY if quantity > 0 else Side.SELL,
-            role=Role.EXIT if closes else Role.ENTRY,
-            product=product,
-            quantity=abs(quantity),
-            order_type=OrderType.MARKET,
-            validity=Validity.DAY,
-            cause=cause,
-            live_at=cause.time,
-            state=OrderState.WORKING,
+        order = moved_by_hand(
+            self._namespace, self._instrument, strategy_id, quantity, product, key, cause, closes=closes
         )
         self._enter(order)
         fill_id = identify("fill", "stranger", key)
@@ -400,7 +403,10 @@ class BrokerDesk(Desk):
         if order.role is Role.SETTLEMENT:
             order = advance(order, OrderEvent.OPEN)  # by the exchange, without an order
         elif order.role is Role.STOP and order.order_type is OrderType.SL_M:
-            order = self._with_limit(order)
+            target = self._leg(order.parent, Role.TARGET) if order.parent is not None else None
+            if target is not None:
+                self._replace(target.model_copy(update={"stop": order.trigger}))
+            order = resting_leg(order, self._instrument)
         self._enter(order)
         changes = [Change(order, time)]
         if order.role is Role.SETTLEMENT:
@@ -410,16 +416,6 @@ class BrokerDesk(Desk):
             return changes
         cause = order.cause.model_copy(update={"time": time})
         return changes + self._settle_claims(order.strategy_id, cause)
-
-    def _with_limit(self, leg: Order) -> Order:
-        """The leg of a bracket that limits the loss, in the form in which it rests; its target remembers its price."""
-        assert leg.trigger is not None
-        target = self._leg(leg.parent, Role.TARGET) if leg.parent is not None else None
-        if target is not None:
-            self._replace(target.model_copy(update={"stop": leg.trigger}))
-        limit = self._limit_of(leg.trigger, sells=leg.side is Side.SELL)
-        overnight = leg.product is Product.CNC
-        return leg.model_copy(update={"order_type": OrderType.SL, "price": limit, "overnight": overnight})
 
     def _withdraw(self, order: Order, event: OrderEvent, time: int, reason: Reason) -> list[Change]:
         if not order.sent:
@@ -521,11 +517,15 @@ class BrokerDesk(Desk):
         stop = guard.stop if guard is not None else None
         if self.frozen or stop is None or not self._trading(cause.time):
             return []
-        trigger = self._step_of(stop, position)
+        sells = position.quantity > 0
+        trigger = stop_trigger(self._instrument, stop, sells=sells)
         if resting is None:
             if free <= 0 or cause.time < position.calm_until:
                 return []
-            order = self._stop_order(strategy_id, position, free, trigger, cause)
+            self.made += 1
+            order = resting_stop(
+                self._namespace, self._instrument, strategy_id, position, free, trigger, cause, self.made
+            )
             self.changed = True
             self._enter(order)
             self._send(order, cause.time)
@@ -536,48 +536,15 @@ class BrokerDesk(Desk):
         update: dict[str, Decimal | int] = {}
         if free:
             update["quantity"] = resting.quantity + free
-        tightens = trigger > resting.trigger if position.quantity > 0 else trigger < resting.trigger
+        tightens = trigger > resting.trigger if sells else trigger < resting.trigger
         moved = abs(trigger - resting.trigger) >= _TRAIL * resting.trigger
-        if tightens and moved and resting.modified < _MODIFICATIONS - 5:
-            update |= {"trigger": trigger, "price": self._limit_of(trigger, sells=position.quantity > 0)}
+        if tightens and moved and resting.modified < _OWN_MODIFICATIONS:
+            update |= {"trigger": trigger, "price": stop_limit(self._instrument, trigger, sells=sells)}
         if not update:
             return []
         if resting.quantity + free <= resting.filled:
             return self._withdraw(resting, OrderEvent.CANCEL, cause.time, Reason.POSITION_CLOSED)
         return [self._reword(resting, update, cause.time, Reason.ENTRY_FILLED if free else Reason.TRAILING_STOP)]
-
-    def _stop_order(
-        self, strategy_id: str, position: Position, quantity: int, trigger: Decimal, cause: TickRef
-    ) -> Order:
-        self.made += 1
-        return Order(
-            order_id=order_id(self._namespace, f"{strategy_id}/{self._instrument.id}/rest/{self.made}", Role.STOP),
-            signal_id=None,
-            strategy_id=strategy_id,
-            instrument=self._instrument.id,
-            side=Side.SELL if position.quantity > 0 else Side.BUY,
-            role=Role.STOP,
-            product=position.product,
-            quantity=quantity,
-            order_type=OrderType.SL,
-            validity=Validity.DAY,
-            price=self._limit_of(trigger, sells=position.quantity > 0),
-            trigger=trigger,
-            cause=cause,
-            live_at=cause.time,
-            overnight=position.product is Product.CNC and position.plain_on != trading_date(cause.time).isoformat(),
-        )
-
-    def _step_of(self, stop: Decimal, position: Position) -> Decimal:
-        """The trigger for a stop, given in smallest units, on a step of the price: never further from the market."""
-        tick, price = self._instrument.tick_size, stop.scaleb(-self._instrument.decimals)
-        rounding = ROUND_CEILING if position.quantity > 0 else ROUND_FLOOR
-        return (price / tick).to_integral_value(rounding) * tick
-
-    def _limit_of(self, trigger: Decimal, *, sells: bool) -> Decimal:
-        tick = self._instrument.tick_size
-        limit = trigger * (1 - _STOP_LIMIT if sells else 1 + _STOP_LIMIT)
-        return max((limit / tick).to_integral_value(ROUND_FLOOR if sells else ROUND_CEILING), Decimal(1)) * tick
 
     # The lists
 

@@ -238,6 +238,9 @@ class Word(Value):
     """All trades of it so far; they add up to what `order` says was filled."""
     reason: Reason | None = None
     """Why it was dropped or refused, where that is the arm's own doing."""
+    changes: int | None = None
+    """How many of the changes that its desk has asked for are settled in `order`: done, or refused. None while one is
+    on its way."""
     text: str = ""
     """In the broker's words."""
 

@@ -140,6 +140,9 @@ class Reason(StrEnum):
     """The broker has not taken it, or has rejected it; its words are with the update."""
     BROKER_CANCELLED = "BROKER_CANCELLED"
     """It was cancelled at the broker, and not at the arm's wish: by hand, by the exchange, or at the day's end."""
+    BROKER_TERMS = "BROKER_TERMS"
+    """The broker has it with other terms than were asked for: a change was refused, which the broker's words are about,
+    or it was changed by hand."""
     BROKER_LIMIT = "BROKER_LIMIT"
     """The limits toward the broker are used up: sent, it would have been refused."""
     TOO_LATE = "TOO_LATE"

@@ -37,8 +37,15 @@ __all__ = [
     "put",
     "taken_out",
     "told_to_desk",
+    "unchanged",
+    "waits",
     "worded",
 ]
+
+_AGAIN_MS = 2000
+"""What has not shown in the broker's book is asked for again after this long: a cancellation, another quantity, or a
+change that got no clear answer; and then ever more rarely."""
+_AGAIN_AT_MOST_MS = 30_000
 
 
 class CallState(StrEnum):
@@ -82,6 +89,14 @@ class Call(Value):
     """As the broker's book had it last."""
     change: Modification | None = None
     """What it is to become and, as far as is known, is not yet."""
+    changes: int = 0
+    """How many changes its desk has asked for."""
+    change_taken: int | None = None
+    """The broker's time at which it has received the change: its book is to show it."""
+    change_refused: str = ""
+    """Why the broker has not made the last change, in its words; empty if it has."""
+    refusals: int = 0
+    """Changes in a row that the broker has not made."""
     cancel: bool = False
     """True once it is to be cancelled."""
     wait_until: int = 0
@@ -91,6 +106,8 @@ class Call(Value):
     """How often the broker was asked for what its book does not show yet: the change, or the cancellation."""
     told: tuple[str, int, int] | None = None
     """Status, quantity filled and trades that its desk was told of last."""
+    terms: tuple[int, Decimal | None, Decimal | None] | None = None
+    """Quantity, price and trigger that its desk was told of last; None if it has asked for others since."""
 
     @property
     def shown(self) -> bool:
@@ -225,6 +242,25 @@ def dropped(book: CallBook, name: str, time: int, reason: Reason | None) -> Hear
     """End a call that was not sent and will not be."""
     word = Word(known=Known.DROPPED, time=time, reason=reason)
     return Heard(taken_out(book, name), (worded(name, book.calls[name], word),))
+
+
+def unchanged(call: Call, now: Moment, text: str) -> Call:
+    """Note that the broker has not made a change: its desk is told with the next look into the book, and what it asks
+    for then waits the longer, the more changes of the order were not made."""
+    refusals = call.refusals + 1
+    update = {
+        "change": None,
+        "change_taken": None,
+        "change_refused": text,
+        "refusals": refusals,
+        "wait_until": now.wall + waits(refusals),
+    }
+    return call.model_copy(update=update)
+
+
+def waits(asked: int) -> int:
+    """How long what was asked for so often is waited for, milliseconds."""
+    return min(_AGAIN_MS * 2 ** (min(asked, 10) - 1), _AGAIN_AT_MOST_MS) if asked else _AGAIN_MS
 
 
 def day_of(now: Moment) -> str:

@@ -28,6 +28,7 @@ from panda_streams.domain.callbook.book import (
     put,
     taken_out,
     told_to_desk,
+    unchanged,
     worded,
 )
 from panda_streams.domain.orders import Reason
@@ -35,6 +36,9 @@ from panda_streams.domain.signals import Side
 
 __all__ = ["read_book"]
 
+_SHOWN_MS = 10_000
+"""What the broker's clock may take from receiving a change of prices to showing it in the book: after that, the
+exchange has not made it."""
 _SKEW_MS = 60_000
 """By how much the broker's clock may be behind ours: a trigger that is older than its command by more is not its."""
 
@@ -88,7 +92,7 @@ def read_book(
         if filled < order.filled:
             continue  # its trades come with a later look
         there = {"state": CallState.TAKEN, "broker_id": order.broker_id, "quantity": order.quantity}
-        call = _compared(call.model_copy(update=there), order)
+        call = _compared(call.model_copy(update=there), order, now)
         if order.status is BrokerStatus.PAST:
             book = taken_out(book, name)
             words.append(worded(name, call, Word(known=Known.DROPPED, time=now.broker, reason=Reason.BOOK_GONE)))
@@ -100,7 +104,9 @@ def read_book(
             book = put(book, name, call.model_copy(update={"told": told}))
             continue
         told = (order.status.value, filled, len(dealt))
-        if told == call.told:
+        terms = (order.quantity, order.price, order.trigger)
+        settled = call.change is None and not call.cancel and order.status is not BrokerStatus.PENDING
+        if told == call.told and (terms == call.terms or not settled):
             book = put(book, name, call)
             continue
         new = filled - told_to_desk(call)
@@ -111,7 +117,8 @@ def read_book(
             broker_id=order.broker_id,
             order=order,
             trades=tuple(dealt),
-            text=order.text,
+            changes=call.changes if settled else None,
+            text=order.text or ("" if terms == call.terms else call.change_refused),
         )
         words.append(worded(name, call, word))
         if order.status.terminal:
@@ -119,7 +126,8 @@ def read_book(
             ids = (order.broker_id, resting.placed.get(order.broker_id))
             ended += [(broker_id, Ended(order_id=name, filled=filled)) for broker_id in ids if broker_id is not None]
         else:
-            book = put(book, name, call.model_copy(update={"told": told}))
+            update = {"told": told, "terms": terms if settled else call.terms}
+            book = put(book, name, call.model_copy(update=update))
     for stranger in strangers:
         book = counted(book, stranger.instrument, stranger.quantity)
     overdue: list[str] = []
@@ -282,8 +290,8 @@ def _beyond(order: BrokerOrder, dealt: list[BrokerTrade], known: Ended | None) -
     return new
 
 
-def _compared(call: Call, order: BrokerOrder) -> Call:
-    """Forget a change that the broker's book shows."""
+def _compared(call: Call, order: BrokerOrder, now: Moment) -> Call:
+    """Forget a change that the broker's book shows, or has not shown in time, though the broker had received it."""
     change = call.change
     if change is None:
         return call
@@ -292,4 +300,9 @@ def _compared(call: Call, order: BrokerOrder) -> Call:
         or (change.price is not None and change.price != order.price)
         or (change.trigger is not None and change.trigger != order.trigger)
     )
-    return call if missing else call.model_copy(update={"change": None})
+    if not missing:
+        made = {"change": None, "change_taken": None, "change_refused": "", "refusals": 0}
+        return call.model_copy(update=made)
+    if call.change_taken is None or change.quantity is not None or order.status is BrokerStatus.PENDING:
+        return call
+    return unchanged(call, now, order.text) if now.broker >= call.change_taken + _SHOWN_MS else call

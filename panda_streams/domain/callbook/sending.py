@@ -22,18 +22,18 @@ from panda_streams.domain.callbook.book import (
     lost,
     put,
     taken_out,
+    unchanged,
+    waits,
     worded,
 )
 from panda_streams.domain.orders import Reason
 
 __all__ = ["answered", "asked_cancel", "asked_change", "asked_place", "due", "put_off", "restarted", "starting"]
 
-_AGAIN_MS = 2000
-"""What has not shown in the broker's book is asked for again after this long: a cancellation, another quantity, or a
-change that got no clear answer; and then ever more rarely."""
-_AGAIN_AT_MOST_MS = 30_000
 _THROTTLED_MS = 1100
 """A call that came too fast waits for the next second of the broker's clock."""
+_CANCEL = {"cancel": True, "asked": 0, "wait_until": 0}
+"""A cancellation does not wait for what was asked for before it."""
 
 
 def asked_place(book: CallBook, call: Call) -> CallBook:
@@ -47,13 +47,12 @@ def asked_change(book: CallBook, name: str, change: Modification, time: int) -> 
     call = book.calls.get(name)
     if call is None:
         return book
+    call = call.model_copy(update={"changes": call.changes + 1, "change_taken": None, "terms": None, "time": time})
     fields = {**(call.change or Modification()).model_dump(exclude_none=True), **change.model_dump(exclude_none=True)}
     if call.state is CallState.QUEUED:
         request = call.request.model_copy(update=fields)
-        return put(book, name, call.model_copy(update={"request": request, "time": time}))
-    return put(
-        book, name, call.model_copy(update={"change": Modification.model_validate(fields), "time": time, "asked": 0})
-    )
+        return put(book, name, call.model_copy(update={"request": request}))
+    return put(book, name, call.model_copy(update={"change": Modification.model_validate(fields), "asked": 0}))
 
 
 def asked_cancel(book: CallBook, name: str, time: int) -> Heard:
@@ -63,7 +62,7 @@ def asked_cancel(book: CallBook, name: str, time: int) -> Heard:
         return Heard(book)
     if call.state is CallState.QUEUED:
         return dropped(book, name, time, None)
-    return Heard(put(book, name, call.model_copy(update={"cancel": True, "change": None, "time": time, "asked": 0})))
+    return Heard(put(book, name, call.model_copy(update={**_CANCEL, "change": None, "time": time})))
 
 
 def due(book: CallBook, now: Moment, *, entries: bool, exits: bool) -> Due | None:
@@ -81,7 +80,7 @@ def due(book: CallBook, now: Moment, *, entries: bool, exits: bool) -> Due | Non
             kind, rank = CallKind.CANCEL, 2 if call.asked else 0
         elif call.state is CallState.QUEUED and call.closes and exits:
             kind, rank = CallKind.PLACE, 1
-        elif call.state is CallState.TAKEN and call.change is not None and exits:
+        elif call.state is CallState.TAKEN and _to_be_changed(call) and exits:
             kind, rank = CallKind.MODIFY, 2
         elif call.state is CallState.QUEUED and not call.closes and entries:
             kind, rank = CallKind.PLACE, 3
@@ -125,7 +124,7 @@ def starting(book: CallBook, due: Due, now: Moment) -> Heard:
         return Heard(put(book, name, call), (worded(name, call, word),))
     modified = call.modified + (due.kind is CallKind.MODIFY)
     asked = call.asked + 1
-    update = {"modified": modified, "asked": asked, "wait_until": now.wall + _again(asked)}
+    update = {"modified": modified, "asked": asked, "wait_until": now.wall + waits(asked)}
     return Heard(put(book, name, call.model_copy(update=update)))
 
 
@@ -160,23 +159,23 @@ def answered(book: CallBook, due: Due, answer: Answer, now: Moment) -> Heard:
 
 
 def _changed(call: Call, due: Due, answer: Answer, now: Moment) -> Call:
-    wait = {"wait_until": now.wall + _again(call.asked)}
+    wait = {"wait_until": now.wall + waits(call.asked)}
     if due.kind is CallKind.CANCEL or answer.kind not in (AnswerKind.TAKEN, AnswerKind.REFUSED):
         return call.model_copy(update=wait)  # the book tells whether it is done
     change = due.call.change
     if call.change != change or change is None:
         return call  # another one was asked for meanwhile
     if answer.kind is AnswerKind.TAKEN:
-        # Of a quantity the book tells, too: an order that stays too large closes more than there is.
-        left = None if change.quantity is None else Modification(quantity=change.quantity)
-        return call.model_copy(update={"change": left, **(wait if left is not None else {})})
-    shrinks = change.quantity is not None and change.quantity < (call.quantity or call.request.quantity)
-    return call.model_copy(update={"change": None, "cancel": shrinks, "asked": 0})
+        return call.model_copy(update={"change_taken": now.broker, **wait})
+    if change.quantity is not None and change.quantity < (call.quantity or call.request.quantity):
+        return call.model_copy(update={"change": None, **_CANCEL})
+    return unchanged(call, now, answer.text)
 
 
-def _again(asked: int) -> int:
-    """How long what was asked for so often is waited for."""
-    return min(_AGAIN_MS * 2 ** (min(asked, 10) - 1), _AGAIN_AT_MOST_MS) if asked else _AGAIN_MS
+def _to_be_changed(call: Call) -> bool:
+    """Whether the broker is to be asked for a change: once, but again and again for a quantity until its book shows it,
+    for an order that stays too large closes more than there is."""
+    return call.change is not None and (call.change_taken is None or call.change.quantity is not None)
 
 
 def restarted(book: CallBook, now: Moment) -> Heard:

@@ -154,10 +154,16 @@ class BrokerFloor:
         )
         self.tells(name, at)
 
-    def tells(self, name: str, at: int = 0) -> None:
+    def tells(self, name: str, at: int = 0, **fields: Any) -> list[Change]:
         """The trader has read the book: it says all that is known of the order."""
         order = self.book[name]
-        self.hear(name, Known.BOOK, at, broker_id=order.broker_id, order=order, trades=tuple(self.trades[name]))
+        known = {"broker_id": order.broker_id, "order": order, "trades": tuple(self.trades[name])}
+        return self.hear(name, Known.BOOK, at, **known, **fields)
+
+    def settles(self, name: str, at: int = 0, text: str = "", **terms: Any) -> list[Change]:
+        """The broker has done with all changes of an order: it has these terms now, else those of before."""
+        self.book[name] = self.book[name].model_copy(update=terms)
+        return self.tells(name, at, changes=self.desk.orders[name].modified, text=text)
 
     def holds(self, quantity: int = 10, at: int = 0, **fields: Any) -> None:
         """Open a position at 100.00."""

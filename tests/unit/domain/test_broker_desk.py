@@ -93,9 +93,11 @@ def test_an_entry_that_never_arrived_ends_absent_and_is_not_tried_again() -> Non
 def test_an_exit_that_never_arrived_is_tried_again_under_an_id_of_its_own() -> None:
     floor = BrokerFloor()
     floor.holds(10)
-    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
+    floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT, limit="101"))
     floor.hear("exit", Known.SENDING)
     floor.hear("exit", Known.UNKNOWN)
+    floor.desk.modify("Momentum", Side.SELL, T0, Decimal(102), None)
+    floor.desk.asks.clear()
     floor.asks()
 
     floor.hear("exit", Known.ABSENT)
@@ -103,6 +105,7 @@ def test_an_exit_that_never_arrived_is_tried_again_under_an_id_of_its_own() -> N
     again = floor.working("EXIT")
     assert floor.state("exit") is OrderState.ABSENT
     assert (again.attempt, again.quantity, again.state) == (2, 10, OrderState.INTENT)
+    assert (again.price, again.modified) == (Decimal(102), 0)
     assert again.order_id != "exit"
     assert floor.asks() == [("place", "EXIT")]
 
@@ -279,6 +282,91 @@ def test_a_trailing_stop_uses_less_changes_than_a_broker_takes() -> None:
         floor.tick(11_000 + 100 * n, n + 1)
 
     assert floor.working("STOP").modified == 20
+
+
+def test_an_order_has_the_terms_that_the_broker_has_once_its_change_was_refused() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", limit="99"))
+    floor.sends("entry")
+    floor.desk.modify("Momentum", Side.BUY, T0, Decimal(98), None)
+    assert floor.desk.orders["entry"].price == Decimal(98)
+
+    assert floor.tells("entry", changes=0) == []
+    assert floor.tells("entry", changes=None) == []
+    [change] = floor.settles("entry", text="Price is out of the band")
+
+    assert (change.reason, change.note) == (Reason.BROKER_TERMS, "Price is out of the band")
+    assert floor.desk.orders["entry"].price == Decimal(99)
+    assert floor.settles("entry") == []
+
+
+def test_a_trailing_stop_that_could_not_be_moved_is_moved_with_the_next_price() -> None:
+    floor = BrokerFloor(trailing_stop="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.tick(11_000, 1)
+    floor.asks()
+
+    floor.settles(stop, 2)
+
+    assert floor.working("STOP").trigger == Decimal("108.90")
+    assert floor.asks() == [("change", "STOP")]
+    assert [change.reason for change in floor.said[-2:]] == [Reason.BROKER_TERMS, Reason.TRAILING_STOP]
+
+
+def test_a_stop_that_could_not_grow_is_asked_to_again_and_makes_way_for_another_in_the_end() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.place(an_order(name="entry", quantity=10))
+    floor.sends("entry")
+    floor.trades_of("entry", 4)
+    floor.tick(10_000)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.trades_of("entry", 6)
+    floor.asks()
+
+    for n in range(24):
+        floor.settles(stop, n)
+    assert floor.asks() == [("change", "STOP")] * 24
+    floor.settles(stop, 25)
+    assert floor.asks() == [("cancel", "STOP")]
+    floor.cancels(stop, 26)
+    floor.tick(10_000, 27)
+
+    assert floor.working("STOP").quantity == 10
+
+
+def test_a_leg_of_a_bracket_that_could_not_grow_is_asked_to_again() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", quantity=10, stop=Decimal(95)))
+    floor.sends("entry")
+    floor.trades_of("entry", 4)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.trades_of("entry", 6)
+    floor.asks()
+
+    floor.settles(stop, text="too many")
+
+    assert floor.asks() == [("change", "STOP")]
+    assert floor.working("STOP").quantity == 10
+    for n in range(30):
+        floor.settles(stop, n)
+    assert floor.working("STOP").quantity == 4
+    assert floor.working("STOP").modified == 20
+
+
+def test_what_was_changed_by_hand_at_the_broker_is_seen() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", quantity=10, limit="99"))
+    floor.sends("entry")
+
+    floor.settles("entry", price=Decimal(97), quantity=6)
+
+    assert (floor.desk.orders["entry"].price, floor.desk.orders["entry"].quantity) == (Decimal(97), 6)
+    floor.trades_of("entry", 6)
+    assert floor.state("entry") is OrderState.FILLED
 
 
 def test_a_stop_makes_way_for_an_exit_and_the_exit_waits_until_it_has_ended() -> None:

@@ -416,6 +416,80 @@ def test_an_order_that_cannot_be_made_smaller_is_cancelled(quantity: int, kinds:
     assert ([due.kind] if due is not None else []) == kinds
 
 
+def a_moved_order(kind: AnswerKind, text: str = "") -> CallBook:
+    """An order at 100, of which the desk has asked for 99, after the broker's answer."""
+    book = callbook.asked_change(read(a_book(taken()), [an_order()]).book, "one", Modification(price=Decimal(99)), T0)
+    book, due = send(book, "one", kind=CallKind.MODIFY)
+    return callbook.answered(book, due, Answer(kind=kind, text=text), NOW).book
+
+
+def terms(heard: Heard) -> list[tuple[int | None, Decimal | None, str]]:
+    """What the desk is told: how many of its changes are settled, the price in the book, and the broker's words."""
+    return [(word.changes, word.order.price, word.text) for _, _, _, word in heard.words if word.order is not None]
+
+
+def test_a_desk_is_told_that_its_change_was_refused_and_why() -> None:
+    book = a_moved_order(AnswerKind.REFUSED, "Trigger price beyond the last price")
+
+    heard = read(book, [an_order()])
+
+    assert terms(heard) == [(1, Decimal(100), "Trigger price beyond the last price")]
+    assert not read(heard.book, [an_order()]).words
+
+
+def test_a_desk_is_told_once_that_its_change_was_made() -> None:
+    heard = read(a_moved_order(AnswerKind.TAKEN), [an_order(price=Decimal(99))])
+
+    assert terms(heard) == [(1, Decimal(99), "")]
+    assert not read(heard.book, [an_order(price=Decimal(99))]).words
+
+
+@pytest.mark.parametrize(("ms", "told"), [(9_999, []), (10_000, [(1, Decimal(100), "RMS: not allowed")])])
+def test_a_change_that_was_taken_and_never_shows_was_not_made(ms: int, told: list[tuple[int, Decimal, str]]) -> None:
+    book = a_moved_order(AnswerKind.TAKEN)
+
+    assert callbook.due(book, later(60_000), entries=True, exits=True) is None
+    assert terms(read(book, [an_order(text="RMS: not allowed")], now=later(ms))) == told
+
+
+def test_terms_in_the_book_are_no_word_on_a_change_that_is_on_its_way() -> None:
+    for book, order in (
+        (a_moved_order(AnswerKind.TAKEN), an_order(filled=4)),
+        (a_moved_order(AnswerKind.UNSURE), an_order(filled=4)),
+        (a_moved_order(AnswerKind.REFUSED), an_order(filled=4, status=BrokerStatus.PENDING)),
+    ):
+        assert [word.changes for _, _, _, word in read(book, [order], [a_trade(4)]).words] == [None]
+
+
+def test_a_change_by_hand_is_told() -> None:
+    book = read(a_book(taken()), [an_order()]).book
+
+    assert terms(read(book, [an_order(price=Decimal(98))])) == [(0, Decimal(98), "")]
+
+
+def test_changes_after_refused_ones_wait_ever_longer() -> None:
+    book, waited = a_book(taken()), []
+    for n in range(3):
+        book = callbook.asked_change(book, "one", Modification(price=Decimal(99 - n)), T0)
+        call = book.calls["one"]
+        book, due = send(callbook.CallBook(calls={"one": call}), "one", kind=CallKind.MODIFY)
+        book = callbook.answered(book, due, Answer(kind=AnswerKind.REFUSED), NOW).book
+        waited.append(book.calls["one"].wait_until - T0)
+
+    assert waited == [2_000, 4_000, 8_000]
+    made = callbook.asked_change(book, "one", Modification(price=Decimal(90)), T0)
+    assert read(made, [an_order(price=Decimal(90))]).book.calls["one"].refusals == 0
+
+
+def test_a_cancellation_does_not_wait_for_the_change_before_it() -> None:
+    book = callbook.asked_cancel(a_moved_order(AnswerKind.REFUSED), "one", T0).book
+
+    due = callbook.due(book, NOW, entries=True, exits=True)
+
+    assert due is not None
+    assert due.kind is CallKind.CANCEL
+
+
 # What is not ours
 
 

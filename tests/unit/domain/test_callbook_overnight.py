@@ -58,7 +58,12 @@ def unknown(name: str = "stop", **fields: Any) -> Call:
 
 
 def resting(name: str = "stop", broker_id: str = "gtt:7", **fields: Any) -> Call:
-    plain = {"state": CallState.TAKEN, "sent_at": T0, "told": (BrokerStatus.TRIGGER_PENDING.value, 0, 0)}
+    plain = {
+        "state": CallState.TAKEN,
+        "sent_at": T0,
+        "told": (BrokerStatus.TRIGGER_PENDING.value, 0, 0),
+        "terms": (10, Decimal(97), Decimal(99)),
+    }
     return a_stop(name, broker_id=broker_id, **{**plain, **fields})
 
 
