@@ -13,7 +13,7 @@ from panda_streams.domain.risk.watch import Day
 from panda_streams.domain.values import Value
 from tables import Row
 
-__all__ = ["NAME", "Refusal", "RiskRow"]
+__all__ = ["NAME", "HandingOver", "Refusal", "RiskRow"]
 
 NAME = "risk"
 
@@ -28,6 +28,15 @@ class Refusal(Value):
     findings: tuple[str, ...] = ()
     """What the first rules that it broke saw and allow, cut short: `POSITION_LIMIT 1057, limit 1000`."""
     time: int
+
+
+class HandingOver(Value):
+    """An operator's action on what the book `_unattributed` holds, until it has ended."""
+
+    action_id: str
+    instrument: str
+    strategy_id: str | None
+    """Who is to have it; None if it is being closed."""
 
 
 class RiskRow(Row):
@@ -45,6 +54,7 @@ class RiskRow(Row):
     """Event time at which the last record acted: once a later one does, losses of that moment are looked at."""
     flattening: str | None = None
     """The operator's action that is closing all positions, until none is left."""
+    handovers: tuple[HandingOver, ...] = ()
     sequence: int = 0
     """Next sequence number of what risk says: verdicts, bookings, and what became of actions."""
     ended: dict[str, str] = {}  # noqa: RUF012

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from agents.account.bookkeeping import Done, carry_out
+from agents.account.handovers import hand_over, unowned
 from agents.account.said import Said
 from agents.context import Context
 from panda_streams.domain.instruments import InstrumentKind
@@ -37,7 +38,7 @@ def act(row: RiskRow, action: Action, context: Context, shards: ShardMap, said: 
         case ActionKind.RESUME:
             return _resume(row, action, said)
         case ActionKind.ASSIGN | ActionKind.CLOSE:
-            return _hand_over(row, action, context, shards, said)
+            return hand_over(row, action, shards, said)
         case ActionKind.STOP:
             return _stop(row, action, said)
         case _:
@@ -77,7 +78,7 @@ def _misplaced(row: RiskRow, action: Action, context: Context) -> str:
     if action.world != context.world:
         return f"it is for the world {action.world}, this is {context.world}"
     if action.what in (ActionKind.ASSIGN, ActionKind.CLOSE):
-        return _unowned(row, action)
+        return unowned(row, action)
     if action.instrument is not None:
         instrument = context.instruments.get(action.instrument)
         if instrument is None:
@@ -89,32 +90,6 @@ def _misplaced(row: RiskRow, action: Action, context: Context) -> str:
         if config is None or context.namespace not in config.accounts:
             return f"{action.strategy_id} has neither an account nor a book here: name one that has"
     return ""
-
-
-def _unowned(row: RiskRow, action: Action) -> str:
-    """Why nothing can be handed over, and what to do; empty if it can."""
-    nobodys = row.account.books.get(UNATTRIBUTED)
-    held = nobodys.positions if nobodys is not None else {}
-    if action.instrument not in held:
-        there = ", ".join(f"{shares} {name}" for name, shares in sorted(held.items())) or "nothing"
-        return f"the book {UNATTRIBUTED} holds {there}: name one of that"
-    if action.what is ActionKind.CLOSE:
-        return ""
-    if action.strategy_id not in row.account.books or action.strategy_id == UNATTRIBUTED:
-        known = ", ".join(sorted(name for name in row.account.books if name != UNATTRIBUTED)) or "none"
-        return f"{action.strategy_id} has no book here yet: name one that has, of {known}"
-    return ""
-
-
-def _hand_over(row: RiskRow, action: Action, context: Context, shards: ShardMap, said: Said) -> RiskRow:
-    """Send the command on; what came of it is seen in the books, by the fills that it makes."""
-    name = action.instrument
-    assert name is not None, "it was looked for"
-    said.handover(action, name, shards.shards(name)[0], row.time)
-    whom = action.strategy_id or "the market"
-    shares = row.account.books[UNATTRIBUTED].positions[name]
-    said.completed(action.action_id, row.time, f"{shares} {name} go to {whom}", done=True)
-    return row
 
 
 def _flatten(row: RiskRow, action: Action, said: Said) -> RiskRow:

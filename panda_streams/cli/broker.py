@@ -27,7 +27,8 @@ from panda_streams.topics import Topics
 
 __all__ = ["reconcile", "resolve", "unattributed"]
 
-_ANSWER_S = 25.0
+_ANSWER_S = 60.0
+"""An order to close what is nobody's is to be filled until then."""
 _reason = click.option("--reason", required=True, help="Why; kept in the log.")
 
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from panda_streams.domain.broker_orders import (
     another_try,
+    given_key,
+    got_key,
     moved_by_hand,
     resting_leg,
     resting_stop,
@@ -307,8 +309,8 @@ class BrokerDesk(Desk):
         if strategy_id is None:
             return self._decide(self._own_order(UNATTRIBUTED, held, Role.FLATTEN, cause, action), cause.time)
         price = (held.cost / held.quantity).quantize(self._instrument.tick_size)
-        changes = self._moved_by_hand(UNATTRIBUTED, -held.quantity, price, held.product, f"{action}/from", cause)
-        return changes + self._moved_by_hand(strategy_id, held.quantity, price, held.product, f"{action}/to", cause)
+        changes = self._moved_by_hand(UNATTRIBUTED, -held.quantity, price, held.product, given_key(action), cause)
+        return changes + self._moved_by_hand(strategy_id, held.quantity, price, held.product, got_key(action), cause)
 
     def _managed(self) -> list[tuple[str, Position]]:
         """What is nobody's stays: an operator closes it by name, for it may be what the account's owner holds."""

@@ -11,7 +11,17 @@ from panda_streams.domain.positions import Position
 from panda_streams.domain.signals import OrderType, Side, Validity, identify
 from panda_streams.domain.ticks import TickRef
 
-__all__ = ["another_try", "moved_by_hand", "resting_leg", "resting_stop", "stop_limit", "stop_trigger"]
+__all__ = [
+    "another_try",
+    "given_key",
+    "got_key",
+    "moved_by_hand",
+    "moved_id",
+    "resting_leg",
+    "resting_stop",
+    "stop_limit",
+    "stop_trigger",
+]
 
 _STOP_LIMIT = Decimal("0.02")
 """How far beyond its trigger a stop at the exchange may trade: a share of it. A stop without a limit is not taken for
@@ -89,6 +99,21 @@ def another_try(namespace: str, order: Order, *, overnight: bool) -> Order:
     return order.model_copy(update=fresh)
 
 
+def moved_id(namespace: str, key: str) -> str:
+    """The order_id of what was moved by hand: `key` is its identity."""
+    return identify("stranger", namespace, key)
+
+
+def given_key(action_id: str) -> str:
+    """The identity of what an operator's action takes out of one book."""
+    return f"{action_id}/from"
+
+
+def got_key(action_id: str) -> str:
+    """The identity of what an operator's action puts into another book."""
+    return f"{action_id}/to"
+
+
 def moved_by_hand(
     namespace: str,
     instrument: Instrument,
@@ -103,7 +128,7 @@ def moved_by_hand(
     """Shares, negative for a sale, that come into a strategy's book without an order of the arm: `key` is their
     identity."""
     return Order(
-        order_id=identify("stranger", namespace, key),
+        order_id=moved_id(namespace, key),
         signal_id=None,
         strategy_id=strategy_id,
         instrument=instrument.id,

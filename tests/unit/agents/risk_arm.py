@@ -27,6 +27,7 @@ from panda_streams.events import (
     Completed,
     DayEnd,
     Flatten,
+    Handover,
     Level,
     Prices,
     Rejected,
@@ -199,8 +200,11 @@ class RiskArm:
         events = zip(sent, self._shard_events(), strict=True)
         return [(output.partition, event) for output, event in events if isinstance(event, Flatten)]
 
-    def _shard_events(self) -> list[Validated | Adjusted | Flatten]:
-        kinds = {"validated": Validated, "adjusted": Adjusted, "flatten": Flatten}
+    def handovers(self) -> list[Handover]:
+        return [event for event in self._shard_events() if isinstance(event, Handover)]
+
+    def _shard_events(self) -> list[Validated | Adjusted | Flatten | Handover]:
+        kinds = {"validated": Validated, "adjusted": Adjusted, "flatten": Flatten, "handover": Handover}
         sent = self.bench.to(f"{self.namespace}.signals.validated")
         return [decode(kinds[orjson.loads(output.value)["kind"]], output.value) for output in sent]
 

@@ -1,0 +1,128 @@
+"""What is nobody's, given to a strategy or closed: an operator hears of its end, not of its beginning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from panda_streams.domain.broker_orders import given_key, got_key, moved_id
+from panda_streams.domain.orders import UNATTRIBUTED, Fill, OrderState, Role
+from panda_streams.domain.signals import Side
+from panda_streams.events import ActionKind
+from tests.unit.agents.fakes import a_config
+from tests.unit.agents.risk_arm import ZERODHA, RiskArm
+from tests.unit.bench import Killed
+from tests.unit.builders import INFY, a_fill
+
+
+def an_arm() -> RiskArm:
+    """Momentum holds 10; nobody holds 7."""
+    account = {"capital": "100000", "share_of_capital": "0.1", "max_position": 100, "market_protection": "1"}
+    config = a_config(brokers=["zerodha"], accounts={"zerodha": account}, zerodha_trading_enabled=True)
+    arm = RiskArm(config, ZERODHA)
+    arm.signal(0)
+    order_id = arm.validated()[0].tickets[0].order_id
+    arm.filled(0, a_fill(Side.BUY, 10, "1000", order_id=order_id))
+    arm.filled(1, nobodys(Side.BUY, 7, order_id="hand", number=1))
+    return arm
+
+
+def nobodys(side: Side, quantity: int, **fields: Any) -> Fill:
+    return a_fill(side, quantity, "1000", strategy_id=UNATTRIBUTED, **fields)
+
+
+def given(arm: RiskArm, sequence: int, action: str = "a1") -> None:
+    """Execution takes it out of nobody's book."""
+    name = moved_id("zerodha", given_key(action))
+    arm.filled(sequence, nobodys(Side.SELL, 7, order_id=name, number=sequence))
+
+
+def got(arm: RiskArm, sequence: int, action: str = "a1") -> None:
+    """Execution puts it into the strategy's book."""
+    name = moved_id("zerodha", got_key(action))
+    fill = a_fill(Side.BUY, 7, "1000", order_id=name, number=sequence)
+    arm.update(sequence, name, OrderState.FILLED, fill, quantity=7)
+
+
+def closing(arm: RiskArm, sequence: int, state: OrderState, fill: Fill | None = None, **changes: Any) -> None:
+    """Execution tells of the order that closes what is nobody's."""
+    of = {"strategy_id": UNATTRIBUTED, "instrument": INFY, "role": Role.FLATTEN}
+    arm.update(sequence, "close", state, fill, **{**of, **changes})
+
+
+def ends(arm: RiskArm) -> list[tuple[str, bool, str]]:
+    return [(said.action_id, said.done, said.detail) for said in arm.completed()]
+
+
+def test_what_is_assigned_is_done_once_it_is_in_the_strategys_book() -> None:
+    arm = an_arm()
+
+    arm.deliver_action(ActionKind.ASSIGN, instrument=INFY, strategy_id="Momentum")
+    given(arm, 2)
+    assert [(command.action_id, command.strategy_id) for command in arm.handovers()] == [("a1", "Momentum")]
+    assert ends(arm) == []
+    got(arm, 3)
+
+    assert ends(arm) == [("a1", True, "7 NSE:INFY are Momentum's now")]
+    assert arm.account().books["Momentum"].positions == {INFY: 17}
+
+
+def test_what_is_closed_is_done_once_nothing_is_left() -> None:
+    arm = an_arm()
+
+    arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
+    closing(arm, 2, OrderState.WORKING)
+    closing(arm, 3, OrderState.WORKING, nobodys(Side.SELL, 3, order_id="close", number=3))
+    assert ends(arm) == []
+    closing(arm, 4, OrderState.FILLED, nobodys(Side.SELL, 4, order_id="close", number=4))
+
+    assert ends(arm) == [("a1", True, "nothing is left of NSE:INFY in the book _unattributed")]
+
+
+def test_what_the_broker_does_not_close_is_not_done_and_may_be_asked_for_again() -> None:
+    arm = an_arm()
+    arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
+
+    closing(arm, 2, OrderState.REJECTED, note="RMS: market closed")
+    arm.deliver_action(ActionKind.CLOSE, "a2", instrument=INFY)
+
+    assert ends(arm) == [
+        ("a1", False, "7 NSE:INFY are in the book _unattributed, the order to close is REJECTED: RMS: market closed")
+    ]
+    assert [command.action_id for command in arm.handovers()] == ["a1", "a2"]
+
+
+def test_a_closing_order_that_never_arrived_is_tried_again_by_itself() -> None:
+    arm = an_arm()
+    arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
+
+    closing(arm, 2, OrderState.ABSENT)
+
+    assert ends(arm) == []
+
+
+def test_what_is_closed_can_no_longer_be_assigned() -> None:
+    arm = an_arm()
+    arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
+    arm.deliver_action(ActionKind.ASSIGN, "a2", instrument=INFY, strategy_id="Momentum")
+
+    closing(arm, 2, OrderState.FILLED, nobodys(Side.SELL, 7, order_id="close", number=2))
+
+    assert [(action, done) for action, done, _ in ends(arm)] == [("a1", True), ("a2", False)]
+
+
+@pytest.mark.parametrize("point", ["write", "send"])
+def test_a_kill_neither_loses_nor_doubles_the_end_of_a_handover(point: str) -> None:
+    arm = an_arm()
+    arm.deliver_action(ActionKind.ASSIGN, instrument=INFY, strategy_id="Momentum")
+    given(arm, 2)
+    arm.bench.kill_at = point
+    with pytest.raises(Killed):
+        got(arm, 3)
+
+    arm.bench.restart()
+    got(arm, 3)
+
+    assert {(action, done) for action, done, _ in ends(arm)} == {("a1", True)}
+    assert len({said.sequence for said in arm.completed()}) == 1
