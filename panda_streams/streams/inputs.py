@@ -167,7 +167,8 @@ class Stream:
         """Offset of its first record that was not handled."""
         if self.buffer:
             return self.buffer[0].record.offset
-        return self.position if self.lagging else self.log.decoded
+        # After a restart the log begins where the first of its streams stands, which others may have passed.
+        return self.position if self.lagging else max(self.position, self.log.decoded)
 
     def cursor(self) -> StreamCursor:
         watermark = self.buffer[0].watermark if self.buffer else self.watermark
@@ -208,12 +209,14 @@ class Log:
         return len(self.backlog) + len(self.strays) + sum(len(stream.buffer) for stream in self.streams.values())
 
     @property
+    def strays_handled(self) -> int:
+        """Every stray before this offset was handled."""
+        return self.strays[0].record.offset if self.strays else max(self.strays_from, self.decoded)
+
+    @property
     def handled(self) -> int:
         """Every record before this offset was handled."""
-        firsts = [stream.next for stream in self.streams.values()]
-        if self.strays:
-            firsts.append(self.strays[0].record.offset)
-        return min(firsts)
+        return min(self.strays_handled, *(stream.next for stream in self.streams.values()))
 
 
 class Inputs:
@@ -467,7 +470,7 @@ class Inputs:
         return {
             log.input.name: {
                 **{writer: stream.cursor() for writer, stream in log.streams.items()},
-                _STRAYS: StreamCursor(log.strays[0].record.offset if log.strays else log.decoded, NEVER, {}),
+                _STRAYS: StreamCursor(log.strays_handled, NEVER, {}),
             }
             for log in self.logs.values()
         }

@@ -411,6 +411,25 @@ def test_a_record_without_a_sequence_that_was_handled_is_not_handled_again_after
     assert drain(again) == ["b9"]
 
 
+def test_places_do_not_go_back_when_they_are_stored_before_the_log_was_read_again() -> None:
+    records: list[Said | bytes] = [Said("b", 9, "b9"), Said("a", 2, "a2"), b"stray", Said("a", 8)]
+    inputs = make()
+    offer(inputs, ONE, [Said("w", 5)])
+    offer(inputs, MANY, records)
+    assert [str(event) for event in drain(inputs)] == ["not a record of these tests", "a2"]
+    first = make()
+    first.restore(inputs.cursors(), {})
+
+    assert first.expected(MANY) == 0
+    assert first.cursors() == inputs.cursors()
+    assert first.handled() == inputs.handled()
+    second = make()
+    second.restore(first.cursors(), {})
+    offer(second, ONE, [Said("w", 50)])
+    offer(second, MANY, [*records, Said("a", 50), Said("b", 50)])
+    assert drain(second) == ["b9"]
+
+
 # Bounds
 
 
