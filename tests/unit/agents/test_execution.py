@@ -18,6 +18,7 @@ from panda_streams.domain.charges import fill_charges
 from panda_streams.domain.orders import OrderState, Product, Role
 from panda_streams.domain.signals import Intent, Side
 from panda_streams.events import Filled, Mark
+from tests.properties import examples
 from tests.unit.agents.execution_arm import SECOND, VALIDATED, Arm, a_validated, beat, played, ticks_log
 from tests.unit.agents.fakes import TICKS, TRADER
 from tests.unit.bench import DLQ, Killed
@@ -293,7 +294,7 @@ def some_causes(data: Any, prices: Sequence[int | None]) -> list[int]:
     return sorted(data.draw(st.lists(st.sampled_from(ticks), max_size=4))) if ticks else []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(prices=some_prices, data=st.data())
 def test_on_the_wall_clock_no_order_of_arrival_and_no_kill_changes_a_fill(prices: list[int | None], data: Any) -> None:
     log = [*ticks_log(prices), beat(len(prices), end=True)]
@@ -312,7 +313,7 @@ def test_on_the_wall_clock_no_order_of_arrival_and_no_kill_changes_a_fill(prices
 # On the replay clock
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(prices=some_prices, data=st.data())
 def test_on_the_replay_clock_no_order_of_arrival_and_no_kill_changes_what_is_said(
     prices: list[int | None], data: Any

@@ -20,6 +20,7 @@ from panda_streams.domain.risk.rules import Allowance, Part, judge
 from panda_streams.domain.risk.watch import Day
 from panda_streams.domain.settlement import Holdings
 from panda_streams.domain.signals import Intent, Side
+from tests.properties import examples
 from tests.unit.builders import CALL, FUTURE, INFY, SHARE, T0, a_fill, a_signal
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -329,4 +330,4 @@ class Trading(RuleBasedStateMachine):
 
 
 TestTrading = Trading.TestCase
-TestTrading.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestTrading.settings = settings(max_examples=examples(60), stateful_step_count=30)

@@ -13,6 +13,7 @@ from panda_streams.domain.broker_desk import Ask
 from panda_streams.domain.brokerage import BrokerStatus, Known
 from panda_streams.domain.orders import Product, Role
 from panda_streams.domain.signals import Side
+from tests.properties import examples
 from tests.unit.domain.broker_floor import BrokerFloor
 from tests.unit.domain.desks import an_order
 
@@ -229,7 +230,7 @@ class ADeliveryAccount(AnAccount):
 
 TestAnAccount = AnAccount.TestCase
 TestADeliveryAccount = ADeliveryAccount.TestCase
-TestAnAccount.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnAccount.settings = settings(max_examples=examples(150), stateful_step_count=40)
 TestAnAccountWithAnOwner = AnAccountWithAnOwner.TestCase
-TestAnAccountWithAnOwner.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnAccountWithAnOwner.settings = settings(max_examples=examples(150), stateful_step_count=40)
 TestADeliveryAccount.settings = TestAnAccount.settings

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count, pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from panda_streams.brokers.paper import PaperTrader
@@ -95,7 +95,6 @@ def a_log(
     yield next(places), told
 
 
-@settings(deadline=None)
 @given(
     moments,
     entries,
@@ -133,7 +132,6 @@ def test_however_ticks_are_cut_into_records_and_beats_strewn_between_them_the_fa
     assert fates(cuts, {T0 + start + 1_000 * second for second in seconds}) == fates(set(range(1, 25)), set())
 
 
-@settings(deadline=None)
 @given(moments, entries, st.integers(0, 25), venues)
 def test_an_order_that_comes_after_its_ticks_has_the_fate_of_one_that_came_before_them(
     waits: list[tuple[int, int, int | None]],

@@ -23,6 +23,7 @@ from panda_streams.domain.ticks import Depth, Place, Tick
 from tables import read_row
 from tables.execution import ExecutionRow
 from tests.orders.account import Account
+from tests.properties import examples
 from tests.unit.builders import T0, a_ref, a_tick
 from tests.unit.domain.desk_events import (
     STRATEGIES,
@@ -236,4 +237,4 @@ class DeskMachine(RuleBasedStateMachine):
 
 
 TestDeskMachine = DeskMachine.TestCase
-TestDeskMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDeskMachine.settings = settings(max_examples=examples(60), stateful_step_count=40)

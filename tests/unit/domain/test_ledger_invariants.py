@@ -14,6 +14,7 @@ from panda_streams.domain.corporate_actions import CorporateAction
 from panda_streams.domain.ledger import Portfolio, Position, apply_booking, apply_fill, apply_prices
 from panda_streams.domain.orders import Product
 from panda_streams.domain.signals import Side
+from tests.properties import examples
 from tests.unit.builders import INFY, T0, a_booking, a_fill, an_action
 
 ZERO = Decimal(0)
@@ -168,4 +169,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLedger.settings = settings(max_examples=examples(60), stateful_step_count=30)

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from panda_streams.domain.lifecycle import TRANSITIONS, IllegalTransition, OrderEvent, advance, fill_order
 from panda_streams.domain.orders import Fill, Order, OrderState
 from panda_streams.domain.signals import Side
+from tests.properties import examples
 from tests.unit.builders import a_fill
 from tests.unit.domain.desks import an_order
 
@@ -166,4 +167,4 @@ class OrderMachine(RuleBasedStateMachine):
 
 
 TestOrderMachine = OrderMachine.TestCase
-TestOrderMachine.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestOrderMachine.settings = settings(max_examples=examples(50), stateful_step_count=30)

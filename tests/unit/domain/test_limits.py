@@ -23,6 +23,7 @@ from panda_streams.domain.risk.limits import (
     with_overrides,
 )
 from panda_streams.domain.risk.modes import Mode
+from tests.properties import examples
 
 INFY = "NSE:INFY"
 _ACCOUNTS = {"max_unknown_orders", "feed_stale_s"}
@@ -54,7 +55,7 @@ sets = st.builds(
     strategies=st.dictionaries(st.sampled_from(["A", "B"]), limits_without(_ACCOUNTS)),
     instruments=st.dictionaries(st.sampled_from([INFY, "NSE:M&M"]), limits_without(_NO_INSTRUMENTS)),
 )
-_fewer = settings(max_examples=50)
+_fewer = settings(max_examples=examples(50))
 """Each example draws a hundred limits."""
 overrides = st.one_of(
     [

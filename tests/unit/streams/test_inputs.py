@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from panda_streams.errors import BadEvent
 from panda_streams.streams import inputs as inputs_module
 from panda_streams.streams.inputs import Bound, Input, Inputs, Item, Received, StreamCursor, Wanted
+from tests.properties import examples
 
 ONE, MANY, NOW = "one", "many", "now"
 """A topic with one writer, one with two, and one that is urgent."""
@@ -612,7 +613,7 @@ def stored(inputs: Inputs) -> Cursors:
     }
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(said=writers(), delay=st.integers(0, 4), hold=st.sampled_from([2, 3, 4096]), data=st.data())
 def test_no_split_no_restart_and_no_bound_changes_the_order_that_comes_out(
     said: dict[str, list[Said]], delay: int, hold: int, data: Any

@@ -28,6 +28,7 @@ from panda_streams.domain.brokerage import (
 from panda_streams.domain.orders import Product
 from panda_streams.domain.signals import OrderType, Side, Validity
 from panda_streams.kite import KiteProfile
+from tests.properties import examples
 from tests.unit.brokers.zerodha.fake_kite import HTML_502, Reply, failure, success
 from tests.unit.brokers.zerodha.sessions import a_session
 
@@ -160,9 +161,7 @@ _BODIES = st.fixed_dictionaries(
 )
 
 
-@hypothesis.settings(
-    max_examples=150, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
-)
+@hypothesis.settings(max_examples=examples(150), suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @hypothesis.given(
     status=st.sampled_from([200, 201, 400, 403, 404, 408, 418, 428, 429, 500, 502, 503, 504]), body=_BODIES | _JSON
 )
