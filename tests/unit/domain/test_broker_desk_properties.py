@@ -7,10 +7,10 @@ from decimal import Decimal
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from panda_streams.domain.broker_desk import Ask
-from panda_streams.domain.brokerage import BrokerStatus, Known
+from panda_streams.domain.brokerage import BrokerStatus, Known, Modification
 from panda_streams.domain.orders import Product, Role
 from panda_streams.domain.signals import Side
 from tests.properties import examples
@@ -29,8 +29,11 @@ class AnAccount(RuleBasedStateMachine):
         self.outbox: deque[Ask] = deque()
         self.unknown: list[str] = []
         self.untold: set[str] = set()
+        self.settled: Counter[str] = Counter()
+        """Changes that the broker has made or refused, by order."""
         self.names = 0
         self.at = 0
+        self.price = 10_000
 
     def _take(self) -> None:
         self.outbox += self.floor.asked
@@ -38,6 +41,17 @@ class AnAccount(RuleBasedStateMachine):
 
     def _live(self) -> list[str]:
         return [name for name, order in self.floor.book.items() if not order.status.terminal]
+
+    @initialize(quantity=st.integers(0, 20))
+    def holds(self, quantity: int) -> None:
+        """Most of what can go wrong does with a position, and a stop that rests."""
+        if not quantity:
+            return
+        self.floor.holds(quantity, product=self.product)
+        self.names += 1
+        self._take()
+        self.outbox.popleft()
+        self.carries_out_what_was_asked_first(["taken"])
 
     # The strategy and the market
 
@@ -77,23 +91,37 @@ class AnAccount(RuleBasedStateMachine):
         self.floor._say(self.floor.desk.cancel("Momentum", side, self.at))
         self._take()
 
-    @rule()
-    def is_flattened(self) -> None:
+    @rule(really=st.integers(0, 4))
+    def is_flattened(self, really: int) -> None:
+        if really:
+            return  # a flatten ends all that could be tried
         self.floor.flatten(self.at)
         self._take()
 
-    @rule(price=st.integers(9_000, 11_500), passes=st.integers(0, 7_000))
+    @rule(price=st.integers(9_900, 10_400) | st.integers(9_000, 11_500), passes=st.integers(0, 7_000))
     def ticks(self, price: int, passes: int) -> None:
         self.at += passes
+        self.price = price
         self.floor.tick(price, self.at)
+        self._take()
+
+    @rule(by=st.integers(20, 80))
+    def rises(self, by: int) -> None:
+        """The price goes its way, and stops follow it."""
+        self.price += by
+        self.floor.tick(self.price, self.at)
         self._take()
 
     # The trader and the broker
 
     @precondition(lambda self: self.outbox)
-    @rule(fate=st.sampled_from(["taken", "refused", "lost", "dropped"]))
-    def carries_out_what_was_asked_first(self, fate: str) -> None:
-        ask = self.outbox.popleft()
+    @rule(fates=st.lists(st.sampled_from(["taken", "refused", "lost", "dropped"]), min_size=1, max_size=4))
+    def carries_out_what_was_asked_first(self, fates: list[str]) -> None:
+        for fate in fates:
+            if self.outbox:
+                self._carry_out(self.outbox.popleft(), fate)
+
+    def _carry_out(self, ask: Ask, fate: str) -> None:
         name = ask.order.order_id
         there = self.floor.book.get(name)
         if ask.cancel or ask.change is not None:
@@ -102,9 +130,7 @@ class AnAccount(RuleBasedStateMachine):
             if ask.cancel:
                 self.floor.book[name] = there.model_copy(update={"status": BrokerStatus.CANCELLED})
             else:
-                wanted = ask.change.model_dump(exclude_none=True) if ask.change is not None else {}
-                if wanted.get("quantity", there.quantity) > there.filled:
-                    self.floor.book[name] = there.model_copy(update=wanted)
+                self._change(name, ask.change or Modification(), refuse=fate == "refused")
             self.untold.add(name)
             return
         if name not in self.floor.desk.orders:
@@ -121,6 +147,14 @@ class AnAccount(RuleBasedStateMachine):
                 self.floor.hear(name, Known.UNKNOWN, self.at)
                 self.unknown.append(name)
         self._take()
+
+    def _change(self, name: str, change: Modification, *, refuse: bool) -> None:
+        there, wanted = self.floor.book[name], change.model_dump(exclude_none=True)
+        if refuse and wanted.get("quantity", there.quantity) < there.quantity:
+            self.floor.book[name] = there.model_copy(update={"status": BrokerStatus.CANCELLED})
+        elif not refuse and wanted.get("quantity", there.quantity) > there.filled:
+            self.floor.book[name] = there.model_copy(update=wanted)
+        self.settled[name] += 1
 
     @precondition(lambda self: self.unknown)
     @rule(arrived=st.booleans())
@@ -153,7 +187,11 @@ class AnAccount(RuleBasedStateMachine):
     @rule()
     def tells_all(self) -> None:
         for name in sorted(self.untold):
-            self.floor.tells(name, self.at)
+            self.floor.tells(name, self.at, changes=self.settled[name])
+            order, there = self.floor.desk.orders.get(name), self.floor.book[name]
+            if order is not None and order.withdrawn is None and order.modified == self.settled[name]:
+                assert (order.price, order.trigger) == (there.price, there.trigger)
+                assert order.quantity <= there.quantity
         self.untold.clear()
         self._take()
 
