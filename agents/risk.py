@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from agents.account.handovers import finish_handovers
+from agents.account.handovers import finish_handover
 from agents.account.limits import LimitsNow
 from agents.account.operators import act, finish_flattening, give_up_flattening
 from agents.account.said import Said
@@ -83,7 +83,7 @@ class RiskAgent(Agent):
             case OrderUpdate():
                 row = step_update(row, event, self._trader, self._context.instruments.get(event.instrument))
                 row = finish_flattening(give_up_flattening(row, event, said), said)
-                row = finish_handovers(row, event, said)
+                row = finish_handover(row, event, said)
             case Prices():
                 row = step_prices(row, event)
             case Silence():

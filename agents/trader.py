@@ -146,7 +146,8 @@ class TraderAgent(Agent):
             case CommandKind.MODIFY:
                 if command.change is None:
                     raise BadEvent("a command to change an order has no change")
-                heard = Heard(callbook.asked_change(row.book, command.order_id, command.change, command.time))
+                order_id, change, changes = command.order_id, command.change, command.changes
+                heard = Heard(callbook.asked_change(row.book, order_id, change, command.time, changes))
             case CommandKind.CANCEL:
                 heard = callbook.asked_cancel(row.book, command.order_id, command.time)
         self._keep(part, row, heard, said, command.time)

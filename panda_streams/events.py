@@ -263,6 +263,8 @@ class Command(Value):
     """The order, if it is to be placed."""
     change: Modification | None = None
     """What it is to become, if it is to be changed."""
+    changes: int = 0
+    """How many changes of the order were asked for, this one included."""
     time: int
     """Event time of its cause, milliseconds since the epoch."""
     until: int | None = None
@@ -547,7 +549,7 @@ class Completed(Value):
     action_id: str
     """The action."""
     done: bool
-    """False if it was refused, and nothing has changed."""
+    """False if it was refused, or could not be finished."""
     detail: str
     """What was done, or why it was refused and what to do."""
     time: int

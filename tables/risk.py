@@ -34,9 +34,12 @@ class HandingOver(Value):
     """An operator's action on what the book `_unattributed` holds, until it has ended."""
 
     action_id: str
-    instrument: str
     strategy_id: str | None
     """Who is to have it; None if it is being closed."""
+    order_id: str
+    """The order whose end is the end of it: what puts it into that book, or closes it."""
+    attempt: int = 1
+    """Which try of the order it is."""
 
 
 class RiskRow(Row):
@@ -54,7 +57,8 @@ class RiskRow(Row):
     """Event time at which the last record acted: once a later one does, losses of that moment are looked at."""
     flattening: str | None = None
     """The operator's action that is closing all positions, until none is left."""
-    handovers: tuple[HandingOver, ...] = ()
+    handovers: dict[str, HandingOver] = {}  # noqa: RUF012
+    """By instrument."""
     sequence: int = 0
     """Next sequence number of what risk says: verdicts, bookings, and what became of actions."""
     ended: dict[str, str] = {}  # noqa: RUF012

@@ -88,6 +88,7 @@ class Said:
             closes=ask.order.reduces,
             request=request,
             change=ask.change,
+            changes=ask.order.modified,
             time=ask.time,
             until=until,
             **self._next(number, shard),

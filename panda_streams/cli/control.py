@@ -76,7 +76,7 @@ def flatten(namespace: str, reason: str, wait: float) -> None:
             fix="do not repeat it: it is done, once, by the arm; `panda status` and the dashboard show what is left",
         )
     if not completed.done:
-        raise PandaError(f"refused, nothing has changed: {completed.detail}")
+        raise PandaError(f"not done: {completed.detail}")
     click.echo(f"{namespace}: {completed.detail}; halted")
 
 

@@ -92,5 +92,5 @@ def carry_out(
             fix="do not repeat it: it is done, once, when the arm runs; look at `panda status`",
         )
     if not completed.done:
-        raise PandaError(f"refused, nothing has changed: {completed.detail}")
+        raise PandaError(f"not done: {completed.detail}")
     return completed.detail

@@ -58,7 +58,9 @@ _TRAIL = Decimal("0.002")
 _MODIFICATIONS = 25
 """Changes of one order that a broker takes."""
 _OWN_MODIFICATIONS = 20
-"""Of which as many may follow the price, or repeat what was refused: the last five are for its quantity."""
+"""Of which as many may follow the price: the last five are for its quantity."""
+_KEPT = 5
+"""How often an order is asked to grow that the broker has kept smaller."""
 
 
 class Ask(NamedTuple):
@@ -210,26 +212,30 @@ class BrokerDesk(Desk):
             self._withdraw(order, OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
 
     def _read_terms(self, order: Order, word: Word, time: int) -> list[Change]:
-        """Take the terms that the broker's book has for those of an order, once no change of it is on its way. What was
-        made larger by hand is left to its trades."""
+        """Take the terms that the broker's book has for those of an order, once no change of it is on its way. An entry
+        that was made larger by hand is left to its trades."""
         there = word.order
         if there is None or word.changes != order.modified or order.withdrawn is not None:
             return []
         update: dict[str, Decimal | int] = {}
+        wanted = order.quantity
         if order.price is not None and there.price and there.price != order.price:
             update["price"] = there.price
         if order.trigger is not None and there.trigger and there.trigger != order.trigger:
             update["trigger"] = there.trigger
-        if order.filled < there.quantity < order.quantity:
-            update["quantity"] = there.quantity
-        if not update:
-            return []
-        as_there = order.model_copy(update=update)
-        self._replace(as_there)
-        changes = [Change(as_there, time, reason=Reason.BROKER_TERMS, note=word.text)]
-        if "quantity" in update and order.parent is not None and order.modified < _OWN_MODIFICATIONS:
-            # A leg of a bracket that could not grow with its entry: it is asked for again.
-            changes.append(self._reword(as_there, {"quantity": order.quantity}, time, Reason.ENTRY_FILLED))
+        smaller = order.filled < there.quantity < order.quantity
+        if smaller:
+            update |= {"quantity": there.quantity, "kept": order.kept + 1}
+        changes: list[Change] = []
+        if update:
+            order = order.model_copy(update=update)
+            self._replace(order)
+            changes.append(Change(order, time, reason=Reason.BROKER_TERMS, note=word.text))
+        if smaller and order.parent is not None and order.kept < _KEPT:
+            # A leg of a bracket is to be as large as its entry.
+            changes.append(self._reword(order, {"quantity": wanted}, time, Reason.ENTRY_FILLED))
+        if order.reduces and there.quantity > order.quantity:
+            changes.append(self._reword(order, {"quantity": order.quantity}, time, Reason.POSITION_CLOSED))
         return changes
 
     def _traded(self, order: Order, trade: BrokerTrade, cause: TickRef) -> list[Change]:
@@ -272,7 +278,7 @@ class BrokerDesk(Desk):
         """It never reached the broker: an entry ends; what closes is tried again, under an id of its own."""
         if order.state is not OrderState.UNKNOWN:
             return []
-        ended = self._end(order, OrderEvent.MISS, time, Reason.NEVER_ARRIVED)
+        ended = self._end(order, OrderEvent.MISS, time, order.withdrawn or Reason.NEVER_ARRIVED)
         if not order.reduces or order.withdrawn is not None or not self._closable(order):
             return [ended]
         return [ended, *self._decide(another_try(self._namespace, order, overnight=order.overnight), time)]
@@ -536,7 +542,7 @@ class BrokerDesk(Desk):
             return []
         assert resting.trigger is not None
         update: dict[str, Decimal | int] = {}
-        if free:
+        if free < 0 or (free and resting.kept < _KEPT):
             update["quantity"] = resting.quantity + free
         tightens = trigger > resting.trigger if sells else trigger < resting.trigger
         moved = abs(trigger - resting.trigger) >= _TRAIL * resting.trigger
@@ -546,7 +552,8 @@ class BrokerDesk(Desk):
             return []
         if resting.quantity + free <= resting.filled:
             return self._withdraw(resting, OrderEvent.CANCEL, cause.time, Reason.POSITION_CLOSED)
-        return [self._reword(resting, update, cause.time, Reason.ENTRY_FILLED if free else Reason.TRAILING_STOP)]
+        reason = Reason.ENTRY_FILLED if "quantity" in update else Reason.TRAILING_STOP
+        return [self._reword(resting, update, cause.time, reason)]
 
     # The lists
 

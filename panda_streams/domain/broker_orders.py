@@ -17,6 +17,7 @@ __all__ = [
     "got_key",
     "moved_by_hand",
     "moved_id",
+    "next_try",
     "resting_leg",
     "resting_stop",
     "stop_limit",
@@ -80,12 +81,16 @@ def resting_leg(leg: Order, instrument: Instrument) -> Order:
     return leg.model_copy(update={"order_type": OrderType.SL, "price": limit, "overnight": overnight})
 
 
+def next_try(namespace: str, name: str, role: Role, attempt: int) -> str:
+    """The order_id under which an order is tried again, if that with id `name` is its `attempt`th try."""
+    return order_id(namespace, name, role, attempt=attempt + 1)
+
+
 def another_try(namespace: str, order: Order, *, overnight: bool) -> Order:
     """What is left of an order, to be tried under an id of its own."""
-    attempt = order.attempt + 1
     fresh = {
-        "order_id": order_id(namespace, order.order_id, order.role, attempt=attempt),
-        "attempt": attempt,
+        "order_id": next_try(namespace, order.order_id, order.role, order.attempt),
+        "attempt": order.attempt + 1,
         "overnight": overnight,
         "state": OrderState.INTENT,
         "sent": False,
@@ -95,6 +100,7 @@ def another_try(namespace: str, order: Order, *, overnight: bool) -> Order:
         "fill_ids": (),
         "turnover": Decimal(0),
         "modified": 0,
+        "kept": 0,
     }
     return order.model_copy(update=fresh)
 

@@ -20,6 +20,7 @@ __all__ = [
     "Ticket",
     "UNATTRIBUTED",
     "order_id",
+    "own_order_id",
 ]
 
 
@@ -230,6 +231,8 @@ class Order(Value):
     """Of a real broker: why it is being taken away, until the broker says that it has ended."""
     modified: int = 0
     """How often a real broker was asked to change it."""
+    kept: int = 0
+    """How often a real broker has kept it smaller than it was asked for."""
     overnight: bool = False
     """Of a real broker: a stop that rests with the broker itself, and does not end with the day."""
     attempt: int = 1
@@ -290,6 +293,11 @@ class Fill(Value):
 
 UNATTRIBUTED = "_unattributed"
 """The book of what a broker's account holds beyond those of the strategies."""
+
+
+def own_order_id(namespace: str, strategy_id: str, instrument: str, moment: str, role: Role) -> str:
+    """The id of an order that an arm decides by itself, at a moment."""
+    return order_id(namespace, f"{strategy_id}/{instrument}/{moment}", role)
 
 
 def order_id(namespace: str, cause: str, role: Role, leg: int = 1, attempt: int = 1) -> str:

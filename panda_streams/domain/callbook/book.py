@@ -88,15 +88,21 @@ class Call(Value):
     quantity: int | None = None
     """As the broker's book had it last."""
     change: Modification | None = None
-    """What it is to become and, as far as is known, is not yet."""
+    """What the broker is to be asked for, or asked for again."""
     changes: int = 0
     """How many changes its desk has asked for."""
-    change_taken: int | None = None
-    """The broker's time at which it has received the change: its book is to show it."""
-    change_refused: str = ""
-    """Why the broker has not made the last change, in its words; empty if it has."""
+    taken: Modification | None = None
+    """What the broker has received of them, and its book does not show so far."""
+    taken_at: int = 0
+    """The broker's time when it received that."""
+    unmade: Modification | None = None
+    """What the broker has not made, of the last change."""
+    unmade_text: str = ""
+    """Why, in its words."""
     refusals: int = 0
     """Changes in a row that the broker has not made."""
+    hold_until: int = 0
+    """Wall time before which it is asked for no more of that kind."""
     cancel: bool = False
     """True once it is to be cancelled."""
     wait_until: int = 0
@@ -244,18 +250,13 @@ def dropped(book: CallBook, name: str, time: int, reason: Reason | None) -> Hear
     return Heard(taken_out(book, name), (worded(name, book.calls[name], word),))
 
 
-def unchanged(call: Call, now: Moment, text: str) -> Call:
+def unchanged(call: Call, change: Modification, now: Moment, text: str) -> Call:
     """Note that the broker has not made a change: its desk is told with the next look into the book, and what it asks
     for then waits the longer, the more changes of the order were not made."""
     refusals = call.refusals + 1
-    update = {
-        "change": None,
-        "change_taken": None,
-        "change_refused": text,
-        "refusals": refusals,
-        "wait_until": now.wall + waits(refusals),
-    }
-    return call.model_copy(update=update)
+    hold_until = now.wall + waits(refusals)
+    unmade = {"unmade": change, "unmade_text": text, "refusals": refusals, "hold_until": hold_until}
+    return call.model_copy(update=unmade)
 
 
 def waits(asked: int) -> int:

@@ -12,6 +12,7 @@ from panda_streams.domain.brokerage import (
     BrokerTrade,
     BrokerTrigger,
     Known,
+    Modification,
     Word,
 )
 from panda_streams.domain.calendar import trading_date
@@ -36,6 +37,8 @@ from panda_streams.domain.signals import Side
 
 __all__ = ["read_book"]
 
+_MADE = {"unmade": None, "unmade_text": "", "refusals": 0, "hold_until": 0}
+"""Of a call whose change the broker has made."""
 _SHOWN_MS = 10_000
 """What the broker's clock may take from receiving a change of prices to showing it in the book: after that, the
 exchange has not made it."""
@@ -105,20 +108,23 @@ def read_book(
             continue
         told = (order.status.value, filled, len(dealt))
         terms = (order.quantity, order.price, order.trigger)
-        settled = call.change is None and not call.cancel and order.status is not BrokerStatus.PENDING
+        moving = call.change is not None or call.taken is not None or order.status is BrokerStatus.PENDING
+        settled = not moving and not call.cancel
         if told == call.told and (terms == call.terms or not settled):
             book = put(book, name, call)
             continue
         new = filled - told_to_desk(call)
         book = counted(book, order.instrument, new if order.side is Side.BUY else -new)
+        # What has not changed there is news by what was asked for.
+        time = now.broker if told == call.told else max([order.time, *(trade.time for trade in dealt)])
         word = Word(
             known=Known.BOOK,
-            time=max(order.time, *(trade.time for trade in dealt)) if dealt else order.time,
+            time=time,
             broker_id=order.broker_id,
             order=order,
             trades=tuple(dealt),
             changes=call.changes if settled else None,
-            text=order.text or ("" if terms == call.terms else call.change_refused),
+            text=order.text or ("" if terms == call.terms else call.unmade_text),
         )
         words.append(worded(name, call, word))
         if order.status.terminal:
@@ -292,17 +298,25 @@ def _beyond(order: BrokerOrder, dealt: list[BrokerTrade], known: Ended | None) -
 
 def _compared(call: Call, order: BrokerOrder, now: Moment) -> Call:
     """Forget a change that the broker's book shows, or has not shown in time, though the broker had received it."""
-    change = call.change
-    if change is None:
+    if order.status is BrokerStatus.PENDING:
         return call
-    missing = (
-        (change.quantity is not None and change.quantity != order.quantity)
-        or (change.price is not None and change.price != order.price)
-        or (change.trigger is not None and change.trigger != order.trigger)
+    # What was not asked for yet is not done by what is there: an earlier change may be on its way.
+    if call.change is not None and call.asked and _shows(order, call.change):
+        call = call.model_copy(update={"change": None, **_MADE})
+    taken = call.taken
+    if taken is None:
+        return call
+    if _shows(order, taken):
+        return call.model_copy(update={"taken": None, **_MADE})
+    if now.broker < call.taken_at + _SHOWN_MS:
+        return call
+    return unchanged(call.model_copy(update={"taken": None}), taken, now, order.text)
+
+
+def _shows(order: BrokerOrder, change: Modification) -> bool:
+    """Whether an order is in the book as a change wants it."""
+    return (
+        change.quantity in (None, order.quantity)
+        and change.price in (None, order.price)
+        and change.trigger in (None, order.trigger)
     )
-    if not missing:
-        made = {"change": None, "change_taken": None, "change_refused": "", "refusals": 0}
-        return call.model_copy(update=made)
-    if call.change_taken is None or change.quantity is not None or order.status is BrokerStatus.PENDING:
-        return call
-    return unchanged(call, now, order.text) if now.broker >= call.change_taken + _SHOWN_MS else call

@@ -42,17 +42,37 @@ def asked_place(book: CallBook, call: Call) -> CallBook:
     return book if name in book.calls else put(book, name, call.model_copy(update={"since": call.time}))
 
 
-def asked_change(book: CallBook, name: str, change: Modification, time: int) -> CallBook:
-    """Note what an order is to become: of two changes that were not sent the later one counts, field by field."""
+def asked_change(book: CallBook, name: str, change: Modification, time: int, changes: int) -> CallBook:
+    """Note what an order is to become, as the `changes`th change of it: of two that were not sent the later one counts,
+    field by field."""
     call = book.calls.get(name)
     if call is None:
         return book
-    call = call.model_copy(update={"changes": call.changes + 1, "change_taken": None, "terms": None, "time": time})
-    fields = {**(call.change or Modification()).model_dump(exclude_none=True), **change.model_dump(exclude_none=True)}
+    change = _merged(call.change, change)
+    call = call.model_copy(
+        update={"change": change, "changes": changes, "terms": None, "asked": 0, "time": time},
+    )
     if call.state is CallState.QUEUED:
-        request = call.request.model_copy(update=fields)
-        return put(book, name, call.model_copy(update={"request": request}))
-    return put(book, name, call.model_copy(update={"change": Modification.model_validate(fields), "asked": 0}))
+        return put(book, name, _reworded(call))
+    return put(book, name, call.model_copy(update={"wait_until": 0}) if _shrinks(call, change) else call)
+
+
+def _merged(earlier: Modification | None, later: Modification) -> Modification:
+    """Two changes as one: the later one counts, field by field."""
+    return later if earlier is None else earlier.model_copy(update=later.model_dump(exclude_none=True))
+
+
+def _reworded(call: Call) -> Call:
+    """A call that is not sent, in the words that were asked for since."""
+    if call.change is None:
+        return call
+    request = call.request.model_copy(update=call.change.model_dump(exclude_none=True))
+    return call.model_copy(update={"request": request, "change": None})
+
+
+def _shrinks(call: Call, change: Modification) -> bool:
+    """Whether a change makes an order smaller: one that stays too large closes more than there is."""
+    return change.quantity is not None and change.quantity < (call.quantity or call.request.quantity)
 
 
 def asked_cancel(book: CallBook, name: str, time: int) -> Heard:
@@ -80,7 +100,7 @@ def due(book: CallBook, now: Moment, *, entries: bool, exits: bool) -> Due | Non
             kind, rank = CallKind.CANCEL, 2 if call.asked else 0
         elif call.state is CallState.QUEUED and call.closes and exits:
             kind, rank = CallKind.PLACE, 1
-        elif call.state is CallState.TAKEN and _to_be_changed(call) and exits:
+        elif call.state is CallState.TAKEN and _to_be_changed(call, now) and exits:
             kind, rank = CallKind.MODIFY, 2
         elif call.state is CallState.QUEUED and not call.closes and entries:
             kind, rank = CallKind.PLACE, 3
@@ -152,30 +172,45 @@ def answered(book: CallBook, due: Due, answer: Answer, now: Moment) -> Heard:
         case AnswerKind.THROTTLED | AnswerKind.LOGGED_OUT:
             if call.cancel:
                 return dropped(book, name, now.broker, None)
-            wait = now.wall + _THROTTLED_MS
-            return Heard(put(book, name, call.model_copy(update={"state": CallState.QUEUED, "wait_until": wait})))
+            queued = {"state": CallState.QUEUED, "wait_until": now.wall + _THROTTLED_MS}
+            return Heard(put(book, name, _reworded(call.model_copy(update=queued))))
         case AnswerKind.UNSURE:
             return lost(book, name, call, now, answer.text)
 
 
 def _changed(call: Call, due: Due, answer: Answer, now: Moment) -> Call:
     wait = {"wait_until": now.wall + waits(call.asked)}
-    if due.kind is CallKind.CANCEL or answer.kind not in (AnswerKind.TAKEN, AnswerKind.REFUSED):
-        return call.model_copy(update=wait)  # the book tells whether it is done
     change = due.call.change
-    if call.change != change or change is None:
-        return call  # another one was asked for meanwhile
-    if answer.kind is AnswerKind.TAKEN:
-        return call.model_copy(update={"change_taken": now.broker, **wait})
-    if change.quantity is not None and change.quantity < (call.quantity or call.request.quantity):
-        return call.model_copy(update={"change": None, **_CANCEL})
-    return unchanged(call, now, answer.text)
+    if due.kind is CallKind.CANCEL or change is None:
+        return call.model_copy(update=wait)  # the book tells whether it is done
+    if call.cancel:
+        return call  # asked for meanwhile: what became of the change does not matter
+    again = call.change == change
+    match answer.kind:
+        case AnswerKind.TAKEN:
+            # A smaller quantity is asked for until the book shows it.
+            repeated = Modification(quantity=change.quantity) if again and _shrinks(call, change) else None
+            taken = _merged(call.taken, change)
+            if repeated is not None:
+                taken = taken.model_copy(update={"quantity": None})
+            left = repeated if again else call.change
+            return call.model_copy(update={"change": left, "taken": taken, "taken_at": now.broker, **wait})
+        case AnswerKind.REFUSED if again and _shrinks(call, change):
+            return call.model_copy(update={"change": None, **_CANCEL})
+        case AnswerKind.REFUSED if again:
+            return unchanged(call.model_copy(update={"change": None}), change, now, answer.text)
+        case AnswerKind.REFUSED:
+            return call  # another one was asked for meanwhile
+        case _:
+            return call.model_copy(update=wait)
 
 
-def _to_be_changed(call: Call) -> bool:
-    """Whether the broker is to be asked for a change: once, but again and again for a quantity until its book shows it,
-    for an order that stays too large closes more than there is."""
-    return call.change is not None and (call.change_taken is None or call.change.quantity is not None)
+def _to_be_changed(call: Call, now: Moment) -> bool:
+    """Whether the broker may be asked for a change now: after one that it has not made, more of that kind waits."""
+    change, unmade = call.change, call.unmade
+    if change is None or unmade is None or call.hold_until <= now.wall:
+        return change is not None
+    return _shrinks(call, change) or (change.quantity is not None and unmade.quantity is None)
 
 
 def restarted(book: CallBook, now: Moment) -> Heard:

@@ -276,6 +276,7 @@ class Office:
         )
         self._offset = 0
         self._sequence = 0
+        self._changes = 0
         self.couriers: list[Courier] = []
         """All that were hired, in their order."""
         self.bench: Bench
@@ -340,7 +341,9 @@ class Office:
         self._say(CommandKind.CANCEL, order_id, time=self._now())
 
     def modify(self, order_id: str = "one", **change: Any) -> None:
-        self._say(CommandKind.MODIFY, order_id, change=Modification(**change), time=self._now())
+        self._changes += 1
+        asked = Modification(**change)
+        self._say(CommandKind.MODIFY, order_id, change=asked, changes=self._changes, time=self._now())
 
     def counts(self, quantity: int) -> None:
         """The books hold more without a trade."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from panda_streams.domain.broker_orders import given_key, got_key, moved_id
-from panda_streams.domain.orders import UNATTRIBUTED, Fill, OrderState, Role
+from panda_streams.domain.broker_orders import given_key, got_key, moved_id, next_try
+from panda_streams.domain.orders import UNATTRIBUTED, Fill, OrderState, Reason, Role, own_order_id
 from panda_streams.domain.signals import Side
 from panda_streams.events import ActionKind
 from tests.unit.agents.fakes import a_config
@@ -45,10 +45,17 @@ def got(arm: RiskArm, sequence: int, action: str = "a1") -> None:
     arm.update(sequence, name, OrderState.FILLED, fill, quantity=7)
 
 
-def closing(arm: RiskArm, sequence: int, state: OrderState, fill: Fill | None = None, **changes: Any) -> None:
-    """Execution tells of the order that closes what is nobody's."""
+CLOSING = own_order_id("zerodha", UNATTRIBUTED, INFY, "a1", Role.FLATTEN)
+AGAIN = next_try("zerodha", CLOSING, Role.FLATTEN, 1)
+
+
+def closing(
+    arm: RiskArm, sequence: int, state: OrderState, sold: int = 0, *, name: str = CLOSING, **changes: Any
+) -> None:
+    """Execution tells of an order that closes what is nobody's, and of what it has sold."""
+    fill = nobodys(Side.SELL, sold, order_id=name, number=sequence) if sold else None
     of = {"strategy_id": UNATTRIBUTED, "instrument": INFY, "role": Role.FLATTEN}
-    arm.update(sequence, "close", state, fill, **{**of, **changes})
+    arm.update(sequence, name, state, fill, **{**of, **changes})
 
 
 def ends(arm: RiskArm) -> list[tuple[str, bool, str]]:
@@ -73,9 +80,9 @@ def test_what_is_closed_is_done_once_nothing_is_left() -> None:
 
     arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
     closing(arm, 2, OrderState.WORKING)
-    closing(arm, 3, OrderState.WORKING, nobodys(Side.SELL, 3, order_id="close", number=3))
+    closing(arm, 3, OrderState.WORKING, sold=3)
     assert ends(arm) == []
-    closing(arm, 4, OrderState.FILLED, nobodys(Side.SELL, 4, order_id="close", number=4))
+    closing(arm, 4, OrderState.FILLED, sold=4)
 
     assert ends(arm) == [("a1", True, "nothing is left of NSE:INFY in the book _unattributed")]
 
@@ -97,19 +104,55 @@ def test_a_closing_order_that_never_arrived_is_tried_again_by_itself() -> None:
     arm = an_arm()
     arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
 
-    closing(arm, 2, OrderState.ABSENT)
-
+    closing(arm, 2, OrderState.ABSENT, reason=Reason.NEVER_ARRIVED)
     assert ends(arm) == []
+    closing(arm, 3, OrderState.REJECTED, name=AGAIN, note="no")
+
+    assert [(action, done) for action, done, _ in ends(arm)] == [("a1", False)]
 
 
-def test_what_is_closed_can_no_longer_be_assigned() -> None:
+def test_a_closing_order_that_was_taken_back_while_it_was_unknown_is_not_tried_again() -> None:
+    arm = an_arm()
+    arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
+
+    closing(arm, 2, OrderState.ABSENT, reason=Reason.FLATTENED)
+
+    assert [(action, done) for action, done, _ in ends(arm)] == [("a1", False)]
+
+
+def test_a_closing_order_that_sells_a_part_alone_says_what_is_left() -> None:
+    arm = an_arm()
+    arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
+
+    closing(arm, 2, OrderState.WORKING, sold=3)
+    closing(arm, 3, OrderState.CANCELLED, reason=Reason.BROKER_CANCELLED)
+
+    assert ends(arm) == [
+        ("a1", False, "4 NSE:INFY are in the book _unattributed, the order to close is CANCELLED: BROKER_CANCELLED")
+    ]
+
+
+def test_what_is_on_its_way_is_given_to_nobody_else() -> None:
     arm = an_arm()
     arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
     arm.deliver_action(ActionKind.ASSIGN, "a2", instrument=INFY, strategy_id="Momentum")
 
-    closing(arm, 2, OrderState.FILLED, nobodys(Side.SELL, 7, order_id="close", number=2))
+    closing(arm, 2, OrderState.REJECTED, note="no")
+    arm.deliver_action(ActionKind.ASSIGN, "a3", instrument=INFY, strategy_id="Momentum")
+    given(arm, 3, "a3")
+    got(arm, 4, "a3")
 
-    assert [(action, done) for action, done, _ in ends(arm)] == [("a1", True), ("a2", False)]
+    assert [(action, done) for action, done, _ in ends(arm)] == [("a2", False), ("a1", False), ("a3", True)]
+    assert ends(arm)[0][2] == "it is on its way to the market already: wait for the end of that"
+
+
+def test_what_its_owner_has_sold_meanwhile_cannot_be_assigned() -> None:
+    arm = an_arm()
+    arm.deliver_action(ActionKind.ASSIGN, instrument=INFY, strategy_id="Momentum")
+
+    arm.filled(2, nobodys(Side.SELL, 7, order_id="hand2", number=2))
+
+    assert ends(arm) == [("a1", False, "nothing was left of NSE:INFY in the book _unattributed")]
 
 
 @pytest.mark.parametrize("point", ["write", "send"])

@@ -315,7 +315,7 @@ def test_a_trailing_stop_that_could_not_be_moved_is_moved_with_the_next_price() 
     assert [change.reason for change in floor.said[-2:]] == [Reason.BROKER_TERMS, Reason.TRAILING_STOP]
 
 
-def test_a_stop_that_could_not_grow_is_asked_to_again_and_makes_way_for_another_in_the_end() -> None:
+def test_a_stop_that_the_broker_keeps_smaller_is_asked_to_grow_five_times_and_goes_on_resting() -> None:
     floor = BrokerFloor(stop_loss="0.01")
     floor.place(an_order(name="entry", quantity=10))
     floor.sends("entry")
@@ -324,17 +324,17 @@ def test_a_stop_that_could_not_grow_is_asked_to_again_and_makes_way_for_another_
     stop = floor.working("STOP").order_id
     floor.sends(stop)
     floor.trades_of("entry", 6)
-    floor.asks()
 
-    for n in range(24):
+    for n in range(10):
         floor.settles(stop, n)
-    assert floor.asks() == [("change", "STOP")] * 24
-    floor.settles(stop, 25)
-    assert floor.asks() == [("cancel", "STOP")]
-    floor.cancels(stop, 26)
-    floor.tick(10_000, 27)
 
-    assert floor.working("STOP").quantity == 10
+    assert floor.asks()[2:] == [("change", "STOP")] * 5
+    assert (floor.working("STOP").quantity, floor.working("STOP").trigger) == (4, Decimal(99))
+    floor.tick(9_890, 20)
+    floor.tick(9_890, 6_000)
+    assert floor.asks() == [("cancel", "STOP")]
+    floor.cancels(stop, 6_100)
+    assert floor.working("PROTECTION").quantity == 10
 
 
 def test_a_leg_of_a_bracket_that_could_not_grow_is_asked_to_again() -> None:
@@ -354,7 +354,22 @@ def test_a_leg_of_a_bracket_that_could_not_grow_is_asked_to_again() -> None:
     for n in range(30):
         floor.settles(stop, n)
     assert floor.working("STOP").quantity == 4
-    assert floor.working("STOP").modified == 20
+    assert floor.working("STOP").modified == 5
+
+
+def test_a_stop_that_is_larger_at_the_broker_is_made_smaller() -> None:
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.asks()
+
+    floor.settles(stop, quantity=16)
+
+    assert floor.asks() == [("change", "STOP")]
+    assert floor.working("STOP").quantity == 10
+    floor.settles(stop, quantity=10)
+    assert floor.asks() == []
 
 
 def test_what_was_changed_by_hand_at_the_broker_is_seen() -> None:

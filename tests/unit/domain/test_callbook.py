@@ -175,16 +175,16 @@ def test_what_was_never_sent_is_taken_back_without_a_call() -> None:
 
 
 def test_a_change_of_what_was_never_sent_changes_what_is_sent() -> None:
-    book = callbook.asked_change(a_book(a_call()), "one", Modification(price=Decimal(99)), T0)
+    book = callbook.asked_change(a_book(a_call()), "one", Modification(price=Decimal(99)), T0, 1)
 
     assert book.calls["one"].request.price == Decimal(99)
     assert book.calls["one"].change is None
 
 
 def test_of_two_changes_the_later_one_counts_field_by_field() -> None:
-    book = callbook.asked_change(a_book(taken()), "one", Modification(price=Decimal(99), quantity=5), T0)
+    book = callbook.asked_change(a_book(taken()), "one", Modification(price=Decimal(99), quantity=5), T0, 1)
 
-    book = callbook.asked_change(book, "one", Modification(price=Decimal(98)), T0)
+    book = callbook.asked_change(book, "one", Modification(price=Decimal(98)), T0, 2)
 
     assert book.calls["one"].change == Modification(price=Decimal(98), quantity=5)
 
@@ -384,7 +384,7 @@ def test_what_the_desks_were_told_adds_up_to_what_the_account_holds() -> None:
 
 
 def test_a_change_is_forgotten_once_the_book_shows_it() -> None:
-    book = a_book(taken(change=Modification(price=Decimal(99))))
+    book = a_book(taken(change=Modification(price=Decimal(99)), asked=1))
 
     assert read(book, [an_order()]).book.calls["one"].change is not None
     assert read(book, [an_order(price=Decimal(99))]).book.calls["one"].change is None
@@ -416,11 +416,19 @@ def test_an_order_that_cannot_be_made_smaller_is_cancelled(quantity: int, kinds:
     assert ([due.kind] if due is not None else []) == kinds
 
 
+def asked(book: CallBook, changes: int = 1, **change: Any) -> CallBook:
+    return callbook.asked_change(book, "one", Modification(**change), T0, changes)
+
+
+def changed(book: CallBook, kind: AnswerKind, text: str = "", now: Moment = NOW) -> CallBook:
+    """The broker is asked for the change, and answers."""
+    book, due = send(book, "one", now, kind=CallKind.MODIFY)
+    return callbook.answered(book, due, Answer(kind=kind, text=text), now).book
+
+
 def a_moved_order(kind: AnswerKind, text: str = "") -> CallBook:
     """An order at 100, of which the desk has asked for 99, after the broker's answer."""
-    book = callbook.asked_change(read(a_book(taken()), [an_order()]).book, "one", Modification(price=Decimal(99)), T0)
-    book, due = send(book, "one", kind=CallKind.MODIFY)
-    return callbook.answered(book, due, Answer(kind=kind, text=text), NOW).book
+    return changed(asked(read(a_book(taken()), [an_order()]).book, price=Decimal(99)), kind, text)
 
 
 def terms(heard: Heard) -> list[tuple[int | None, Decimal | None, str]]:
@@ -468,17 +476,91 @@ def test_a_change_by_hand_is_told() -> None:
 
 
 def test_changes_after_refused_ones_wait_ever_longer() -> None:
-    book, waited = a_book(taken()), []
-    for n in range(3):
-        book = callbook.asked_change(book, "one", Modification(price=Decimal(99 - n)), T0)
-        call = book.calls["one"]
-        book, due = send(callbook.CallBook(calls={"one": call}), "one", kind=CallKind.MODIFY)
-        book = callbook.answered(book, due, Answer(kind=AnswerKind.REFUSED), NOW).book
-        waited.append(book.calls["one"].wait_until - T0)
+    book, now = a_book(taken()), T0
+    for number, wait in enumerate([2_000, 4_000, 8_000, 16_000, 30_000, 30_000], 1):
+        book = changed(asked(book, number, price=Decimal(99)), AnswerKind.REFUSED, now=Moment(now, now))
+        again = asked(book, number + 1, price=Decimal(98))
+        assert callbook.due(again, Moment(now + wait - 1, now), entries=True, exits=True) is None
+        now += wait
+        assert callbook.due(again, Moment(now, now), entries=True, exits=True) is not None
 
-    assert waited == [2_000, 4_000, 8_000]
-    made = callbook.asked_change(book, "one", Modification(price=Decimal(90)), T0)
+    made = changed(asked(book, 9, price=Decimal(90)), AnswerKind.TAKEN)
     assert read(made, [an_order(price=Decimal(90))]).book.calls["one"].refusals == 0
+
+
+@pytest.mark.parametrize("quantity", [6, 16])
+def test_another_quantity_does_not_wait_for_prices_that_were_refused(quantity: int) -> None:
+    book = asked(a_moved_order(AnswerKind.REFUSED), 2, quantity=quantity)
+
+    due = callbook.due(book, later(2_000), entries=True, exits=True)
+
+    assert due is not None
+    assert due.call.change == Modification(quantity=quantity)
+
+
+def test_a_smaller_quantity_waits_for_nothing() -> None:
+    book = changed(asked(a_book(taken()), quantity=16), AnswerKind.REFUSED)
+
+    assert callbook.due(asked(book, 2, quantity=6), NOW, entries=True, exits=True) is not None
+
+
+def test_a_smaller_quantity_alone_is_repeated_and_a_price_beside_it_has_its_own_end() -> None:
+    book = read(a_book(taken()), [an_order()]).book
+    book = changed(asked(book, price=Decimal(99), quantity=6), AnswerKind.TAKEN)
+
+    due = callbook.due(book, later(2_001), entries=True, exits=True)
+    shown = read(book, [an_order(quantity=6)], now=later(3_000))
+    at_last = read(shown.book, [an_order(quantity=6)], now=later(10_000))
+
+    assert due is not None
+    assert due.call.change == Modification(quantity=6)
+    assert terms(shown) == []
+    assert terms(at_last) == [(1, Decimal(100), "")]
+
+
+def test_a_larger_quantity_that_never_shows_was_not_made() -> None:
+    book = changed(asked(read(a_book(taken()), [an_order()]).book, quantity=16), AnswerKind.TAKEN)
+
+    assert callbook.due(book, later(60_000), entries=True, exits=True) is None
+    assert terms(read(book, [an_order()], now=later(10_000))) == [(1, Decimal(100), "")]
+
+
+def test_a_change_that_is_taken_back_while_it_is_on_its_way_is_asked_for() -> None:
+    """The book still shows what is wanted again: that is no answer to it."""
+    book = a_moved_order(AnswerKind.TAKEN)
+
+    book = read(asked(book, 2, price=Decimal(100)), [an_order()]).book
+
+    due = callbook.due(book, later(2_001), entries=True, exits=True)
+    assert due is not None
+    assert due.call.change == Modification(price=Decimal(100))
+
+
+def test_a_change_of_an_order_on_its_way_is_in_it_if_it_was_not_taken() -> None:
+    book, due = send(a_book(a_call()), "one")
+    book = asked(book, quantity=15)
+    book = callbook.answered(book, due, Answer(kind=AnswerKind.THROTTLED), NOW).book
+    book = asked(book, 2, quantity=12)
+
+    call = book.calls["one"]
+    assert (call.request.quantity, call.change, call.changes) == (12, None, 2)
+
+
+@pytest.mark.parametrize("kind", [AnswerKind.UNSURE, AnswerKind.THROTTLED, AnswerKind.REFUSED, AnswerKind.TAKEN])
+def test_a_cancellation_that_was_asked_for_during_a_change_leaves_at_once(kind: AnswerKind) -> None:
+    book, due = send(asked(a_book(taken()), price=Decimal(99)), "one", kind=CallKind.MODIFY)
+    book = callbook.asked_cancel(book, "one", T0).book
+    book = callbook.answered(book, due, Answer(kind=kind), NOW).book
+
+    due = callbook.due(book, NOW, entries=True, exits=True)
+    assert due is not None
+    assert due.kind is CallKind.CANCEL
+
+
+def test_a_refusal_is_news_of_the_moment_at_which_it_is_told() -> None:
+    [(_, _, _, word)] = read(a_moved_order(AnswerKind.REFUSED), [an_order()], now=later(500)).words
+
+    assert word.time == T0 + 500
 
 
 def test_a_cancellation_does_not_wait_for_the_change_before_it() -> None:

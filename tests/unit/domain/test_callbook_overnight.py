@@ -201,7 +201,7 @@ def test_one_that_was_never_sent_is_not_found() -> None:
 
 def test_it_is_known_by_its_id_whatever_it_has_become() -> None:
     change = Modification(trigger=Decimal(101), price=Decimal(99), quantity=12)
-    book = a_book(resting(change=change))
+    book = a_book(resting(change=change, asked=1))
 
     kept = read(book, [a_trigger()])
     done = read(book, [a_trigger(trigger=Decimal(101), price=Decimal(99), quantity=12)])
@@ -362,7 +362,7 @@ def test_it_counts_as_a_call_and_not_as_an_order() -> None:
 
 def test_a_change_of_one_that_was_never_sent_changes_what_is_sent_and_found() -> None:
     book = callbook.asked_change(
-        a_book(a_stop()), "stop", Modification(trigger=Decimal(101), price=Decimal(99), last_price=Decimal(103)), T0
+        a_book(a_stop()), "stop", Modification(trigger=Decimal(101), price=Decimal(99), last_price=Decimal(103)), T0, 1
     )
     request = book.calls["stop"].request
     assert (request.trigger, request.price, request.last_price) == (Decimal(101), Decimal(99), Decimal(103))
@@ -374,12 +374,12 @@ def test_a_change_of_one_that_was_never_sent_changes_what_is_sent_and_found() ->
     assert status(read(book, [a_trigger(trigger=Decimal(101), price=Decimal(99))])) is BrokerStatus.TRIGGER_PENDING
 
 
-def test_a_quantity_is_asked_for_until_the_list_shows_it() -> None:
-    change = Modification(quantity=12)
-    book = a_book(resting(change=change))
+def test_a_smaller_quantity_is_asked_for_until_the_list_shows_it() -> None:
+    change = Modification(quantity=8)
+    book = a_book(resting(change=change, asked=1))
     due = Due(CallKind.MODIFY, "stop", book.calls["stop"])
 
     book = callbook.answered(book, due, Answer(kind=AnswerKind.TAKEN, broker_id="gtt:7"), NOW).book
 
     assert read(book, [a_trigger()]).book.calls["stop"].change == change
-    assert read(book, [a_trigger(quantity=12)]).book.calls["stop"].change is None
+    assert read(book, [a_trigger(quantity=8)]).book.calls["stop"].change is None
