@@ -36,10 +36,8 @@ class HandingOver(Value):
     action_id: str
     strategy_id: str | None
     """Who is to have it; None if it is being closed."""
-    order_id: str
-    """The order whose end is the end of it: what puts it into that book, or closes it."""
-    attempt: int = 1
-    """Which try of the order it is."""
+    orders: tuple[str, ...] = ()
+    """Orders that close it, and have not ended."""
 
 
 class RiskRow(Row):

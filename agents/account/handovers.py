@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agents.account.said import Said
-from panda_streams.domain.broker_orders import given_key, got_key, moved_id, next_try
-from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Reason, Role, own_order_id
+from panda_streams.domain.broker_orders import given_key, got_key, moved_id
+from panda_streams.domain.orders import UNATTRIBUTED, OrderState, Reason, Role
 from panda_streams.domain.shards import ShardMap
 from panda_streams.domain.signals import Side
 from panda_streams.events import Action, ActionKind, OrderUpdate
@@ -32,15 +32,10 @@ def unowned(row: RiskRow, action: Action) -> str:
 
 def hand_over(row: RiskRow, action: Action, shards: ShardMap, said: Said) -> RiskRow:
     """Send the command on: what comes of it is heard by its updates."""
-    namespace, action_id, name = action.namespace, action.action_id, action.instrument
+    name = action.instrument
     assert name is not None, "it was looked for"
     said.handover(action, name, shards.shards(name)[0], row.time)
-    if action.strategy_id is None:
-        order_id = own_order_id(namespace, UNATTRIBUTED, name, action_id, Role.FLATTEN)
-    else:
-        order_id = moved_id(namespace, got_key(action_id))
-    handing = HandingOver(action_id=action_id, strategy_id=action.strategy_id, order_id=order_id)
-    return row.model_copy(update={"handovers": {**row.handovers, name: handing}})
+    return _noted(row, name, HandingOver(action_id=action.action_id, strategy_id=action.strategy_id))
 
 
 def finish_handover(row: RiskRow, update: OrderUpdate, said: Said) -> RiskRow:
@@ -49,36 +44,41 @@ def finish_handover(row: RiskRow, update: OrderUpdate, said: Said) -> RiskRow:
     handing = row.handovers.get(name)
     if handing is None:
         return row
-    others = {other: known for other, known in row.handovers.items() if other != name}
-    again = update.state is OrderState.ABSENT and update.reason is Reason.NEVER_ARRIVED and _nobodys(row).get(name, 0)
-    if update.order_id == handing.order_id and again:
-        order_id = next_try(update.namespace, handing.order_id, Role.FLATTEN, handing.attempt)
-        tried = handing.model_copy(update={"order_id": order_id, "attempt": handing.attempt + 1})
-        return row.model_copy(update={"handovers": {**others, name: tried}, "version": row.version + 1})
+    if update.strategy_id == UNATTRIBUTED and update.role is Role.FLATTEN:
+        others = tuple(order_id for order_id in handing.orders if order_id != update.order_id)
+        handing = handing.model_copy(update={"orders": others if update.state.terminal else (*others, update.order_id)})
     end = _end(handing, update, _nobodys(row).get(name, 0))
     if end is None:
-        return row
+        return row if handing == row.handovers[name] else _noted(row, name, handing)
     done, detail = end
     said.completed(handing.action_id, row.time, detail, done=done)
-    return row.model_copy(update={"handovers": others, "version": row.version + 1})
+    return _noted(row, name, None)
 
 
 def _end(handing: HandingOver, update: OrderUpdate, left: int) -> tuple[bool, str] | None:
     """Whether it was done, and what is to be said of it; None if it goes on."""
-    name, whom = update.instrument, handing.strategy_id
-    if whom is not None:
-        if update.order_id == handing.order_id:
-            return True, f"{update.quantity if update.side is Side.BUY else -update.quantity} {name} are {whom}'s now"
-        given = update.order_id == moved_id(update.namespace, given_key(handing.action_id))
-        if update.strategy_id == UNATTRIBUTED and not left and not given:
-            return False, f"nothing was left of {name} in the book {UNATTRIBUTED}"
+    name, whom, action_id = update.instrument, handing.strategy_id, handing.action_id
+    if whom is not None and update.order_id == moved_id(update.namespace, got_key(action_id)):
+        return True, f"{update.quantity if update.side is Side.BUY else -update.quantity} {name} are {whom}'s now"
+    if update.strategy_id != UNATTRIBUTED or update.order_id == moved_id(update.namespace, given_key(action_id)):
         return None
-    if update.strategy_id == UNATTRIBUTED and not left:
-        return True, f"nothing is left of {name} in the book {UNATTRIBUTED}"
-    if update.order_id == handing.order_id and update.state.terminal:
-        why = update.note or update.reason or "more was found meanwhile"
-        return False, f"{left} {name} are in the book {UNATTRIBUTED}, the order to close is {update.state}: {why}"
-    return None
+    if not left:
+        nothing = f"left of {name} in the book {UNATTRIBUTED}"
+        return (True, f"nothing is {nothing}") if whom is None else (False, f"nothing was {nothing}")
+    # One that never arrived is tried again, under another id, and what was cut into several orders has several ends.
+    again = update.state is OrderState.ABSENT and update.reason is Reason.NEVER_ARRIVED
+    if update.role is not Role.FLATTEN or not update.state.terminal or again or handing.orders:
+        return None
+    why = update.note or update.reason or "more was found meanwhile"
+    return False, f"{left} {name} are in the book {UNATTRIBUTED}, the order to close is {update.state}: {why}"
+
+
+def _noted(row: RiskRow, name: str, handing: HandingOver | None) -> RiskRow:
+    """The row with a handover of an instrument, or without one."""
+    handovers = {other: known for other, known in row.handovers.items() if other != name}
+    if handing is not None:
+        handovers[name] = handing
+    return row.model_copy(update={"handovers": handovers, "version": row.version + 1})
 
 
 def _nobodys(row: RiskRow) -> dict[str, int]:

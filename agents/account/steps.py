@@ -14,7 +14,7 @@ from panda_streams.domain.calendar import trading_date
 from panda_streams.domain.contract_note import Tally
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import OrderState, Role, Ticket, order_id
-from panda_streams.domain.risk.account import Reservation, carried, largest_order, order_changed, reserve
+from panda_streams.domain.risk.account import Reservation, carried, order_changed, reserve
 from panda_streams.domain.risk.limits import ACCOUNT, TotalLimits, levels_of
 from panda_streams.domain.risk.modes import Latch, StopReason
 from panda_streams.domain.risk.rules import Allowance, Finding, Verdict, judge
@@ -100,7 +100,7 @@ def tickets(
 ) -> tuple[Ticket, ...]:
     """The orders that a verdict allows: what the exchange takes at once at the most, and so often."""
     made: list[Ticket] = []
-    most = largest_order(instrument)
+    most = instrument.largest_order
     for part in verdict.parts:
         left, leg = part.quantity, 0
         while left > 0:

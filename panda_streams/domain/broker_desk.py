@@ -16,6 +16,7 @@ from panda_streams.domain.broker_orders import (
     given_key,
     got_key,
     moved_by_hand,
+    pieces,
     resting_leg,
     resting_stop,
     stop_limit,
@@ -415,13 +416,15 @@ class BrokerDesk(Desk):
             if target is not None:
                 self._replace(target.model_copy(update={"stop": order.trigger}))
             order = resting_leg(order, self._instrument)
-        self._enter(order)
-        changes = [Change(order, time)]
-        if order.role is Role.SETTLEMENT:
-            return changes
-        if not order.reduces:
-            self._send(order, time)
-            return changes
+        if order.role is Role.SETTLEMENT or not order.reduces:
+            self._enter(order)
+            if not order.reduces:
+                self._send(order, time)
+            return [Change(order, time)]
+        changes = []
+        for piece in pieces(self._namespace, order, self._instrument.largest_order):
+            self._enter(piece)
+            changes.append(Change(piece, time))
         cause = order.cause.model_copy(update={"time": time})
         return changes + self._settle_claims(order.strategy_id, cause)
 
@@ -511,49 +514,64 @@ class BrokerDesk(Desk):
         """Whether an order is to be sent now: a target waits for its price, so that its stop can rest till then."""
         return order.role is not Role.TARGET or order.looked
 
-    def _resting(self, strategy_id: str) -> Order | None:
-        """The stop of a position's protection that rests at the exchange."""
-        for name in self._reducing.get(strategy_id, ()):
-            order = self.orders[name]
-            if order.role is Role.STOP and order.parent is None and order.sent:
-                return order
-        return None
+    def _resting(self, strategy_id: str) -> list[Order]:
+        """The stops of a position's protection that rest at the exchange: several where it takes no larger ones."""
+        orders = [self.orders[name] for name in self._reducing.get(strategy_id, ())]
+        return [order for order in orders if order.role is Role.STOP and order.parent is None and order.sent]
 
     def _rest(self, strategy_id: str, position: Position, free: int, cause: TickRef) -> list[Change]:
-        """Let a stop rest at the exchange for what nothing else closes, and follow its price."""
+        """Let stops rest at the exchange for what nothing else closes, and follow its price."""
         resting, guard = self._resting(strategy_id), self._guards.get(strategy_id)
         stop = guard.stop if guard is not None else None
         if self.frozen or stop is None or not self._trading(cause.time):
             return []
-        sells = position.quantity > 0
-        trigger = stop_trigger(self._instrument, stop, sells=sells)
-        if resting is None:
-            if free <= 0 or cause.time < position.calm_until:
-                return []
-            self.made += 1
-            order = resting_stop(
-                self._namespace, self._instrument, strategy_id, position, free, trigger, cause, self.made
-            )
-            self.changed = True
-            self._enter(order)
-            self._send(order, cause.time)
-            return [Change(order, cause.time)]
-        if resting.withdrawn is not None or resting.state is not OrderState.TRIGGER_PENDING:
-            return []
-        assert resting.trigger is not None
-        update: dict[str, Decimal | int] = {}
-        if free < 0 or (free and resting.kept < _KEPT):
-            update["quantity"] = resting.quantity + free
-        tightens = trigger > resting.trigger if sells else trigger < resting.trigger
-        moved = abs(trigger - resting.trigger) >= _TRAIL * resting.trigger
-        if tightens and moved and resting.modified < _OWN_MODIFICATIONS:
+        trigger = stop_trigger(self._instrument, stop, sells=position.quantity > 0)
+        changes: list[Change] = []
+        if free < 0:
+            free = min(free + sum(order.remaining for order in resting if order.withdrawn is not None), 0)
+        for order in resting:
+            if order.withdrawn is not None or order.state is not OrderState.TRIGGER_PENDING:
+                continue
+            fits = self._fitting(order, free)
+            free -= fits - order.quantity
+            changes += self._follow(order, fits, trigger, cause.time)
+        largest = self._instrument.largest_order
+        waits = any(order.withdrawn is not None or largest is None or order.quantity < largest for order in resting)
+        if free <= 0 or waits or cause.time < position.calm_until:
+            return changes
+        self.made += 1
+        order = resting_stop(self._namespace, self._instrument, strategy_id, position, free, trigger, cause, self.made)
+        self.changed = True
+        for piece in pieces(self._namespace, order, largest):
+            self._enter(piece)
+            self._send(piece, cause.time)
+            changes.append(Change(piece, cause.time))
+        return changes
+
+    def _fitting(self, stop: Order, free: int) -> int:
+        """How large a stop is to be, if so much more of the position is to be covered, or less."""
+        if free <= 0:
+            return max(stop.quantity + free, stop.filled)
+        if stop.kept >= _KEPT:
+            return stop.quantity
+        largest = self._instrument.largest_order
+        return stop.quantity + (free if largest is None else min(free, max(largest - stop.quantity, 0)))
+
+    def _follow(self, stop: Order, quantity: int, trigger: Decimal, time: int) -> list[Change]:
+        """Have a stop that rests get another quantity, or follow the price."""
+        if quantity <= stop.filled:
+            return self._withdraw(stop, OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
+        assert stop.trigger is not None
+        update: dict[str, Decimal | int] = {} if quantity == stop.quantity else {"quantity": quantity}
+        sells = stop.side is Side.SELL
+        tightens = trigger > stop.trigger if sells else trigger < stop.trigger
+        moved = abs(trigger - stop.trigger) >= _TRAIL * stop.trigger
+        if tightens and moved and stop.modified < _OWN_MODIFICATIONS:
             update |= {"trigger": trigger, "price": stop_limit(self._instrument, trigger, sells=sells)}
         if not update:
             return []
-        if resting.quantity + free <= resting.filled:
-            return self._withdraw(resting, OrderEvent.CANCEL, cause.time, Reason.POSITION_CLOSED)
         reason = Reason.ENTRY_FILLED if "quantity" in update else Reason.TRAILING_STOP
-        return [self._reword(resting, update, cause.time, reason)]
+        return [self._reword(stop, update, time, reason)]
 
     # The lists
 

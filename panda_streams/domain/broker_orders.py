@@ -17,7 +17,7 @@ __all__ = [
     "got_key",
     "moved_by_hand",
     "moved_id",
-    "next_try",
+    "pieces",
     "resting_leg",
     "resting_stop",
     "stop_limit",
@@ -81,16 +81,12 @@ def resting_leg(leg: Order, instrument: Instrument) -> Order:
     return leg.model_copy(update={"order_type": OrderType.SL, "price": limit, "overnight": overnight})
 
 
-def next_try(namespace: str, name: str, role: Role, attempt: int) -> str:
-    """The order_id under which an order is tried again, if that with id `name` is its `attempt`th try."""
-    return order_id(namespace, name, role, attempt=attempt + 1)
-
-
 def another_try(namespace: str, order: Order, *, overnight: bool) -> Order:
     """What is left of an order, to be tried under an id of its own."""
+    attempt = order.attempt + 1
     fresh = {
-        "order_id": next_try(namespace, order.order_id, order.role, order.attempt),
-        "attempt": order.attempt + 1,
+        "order_id": order_id(namespace, order.order_id, order.role, attempt=attempt),
+        "attempt": attempt,
         "overnight": overnight,
         "state": OrderState.INTENT,
         "sent": False,
@@ -103,6 +99,17 @@ def another_try(namespace: str, order: Order, *, overnight: bool) -> Order:
         "kept": 0,
     }
     return order.model_copy(update=fresh)
+
+
+def pieces(namespace: str, order: Order, most: int | None) -> list[Order]:
+    """An order cut into ones of at most `most` each, if the exchange takes no larger ones: the first keeps its id."""
+    if most is None or order.quantity <= most:
+        return [order]
+    cut = []
+    for number, start in enumerate(range(0, order.quantity, most), 1):
+        name = order.order_id if number == 1 else order_id(namespace, order.order_id, order.role, leg=number)
+        cut.append(order.model_copy(update={"order_id": name, "quantity": min(most, order.quantity - start)}))
+    return cut
 
 
 def moved_id(namespace: str, key: str) -> str:

@@ -16,7 +16,7 @@ from panda_streams.domain.exchange import Exchange
 from panda_streams.domain.instruments import Instrument, InstrumentKind
 from panda_streams.domain.lifecycle import OrderEvent, advance, fill_order
 from panda_streams.domain.matching import Trade
-from panda_streams.domain.orders import Fill, Order, Product, Reason, Role, order_id, own_order_id
+from panda_streams.domain.orders import Fill, Order, Product, Reason, Role, order_id
 from panda_streams.domain.positions import Position, adjusted, moved
 from panda_streams.domain.protection import Guard, Protection
 from panda_streams.domain.signals import OrderType, Side, Validity, identify
@@ -440,7 +440,7 @@ class Desk(ABC):
 
     def _own_order(self, strategy_id: str, position: Position, role: Role, cause: TickRef, moment: str) -> Order:
         """A MARKET order that closes a position, decided by the arm at a moment."""
-        name = own_order_id(self._namespace, strategy_id, self._instrument.id, moment, role)
+        name = order_id(self._namespace, f"{strategy_id}/{self._instrument.id}/{moment}", role)
         return Order(
             order_id=name,
             signal_id=None,

@@ -94,6 +94,11 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unk
         return f"{self.exchange}:{self.symbol}"
 
     @property
+    def largest_order(self) -> int | None:
+        """The most that the exchange takes in one order, in whole lots; None where no freeze quantity is known."""
+        return None if self.freeze_quantity is None else self.freeze_quantity // self.lot * self.lot
+
+    @property
     def tradable(self) -> bool:
         return self.kind is not InstrumentKind.INDEX
 

@@ -20,7 +20,6 @@ __all__ = [
     "Ticket",
     "UNATTRIBUTED",
     "order_id",
-    "own_order_id",
 ]
 
 
@@ -293,11 +292,6 @@ class Fill(Value):
 
 UNATTRIBUTED = "_unattributed"
 """The book of what a broker's account holds beyond those of the strategies."""
-
-
-def own_order_id(namespace: str, strategy_id: str, instrument: str, moment: str, role: Role) -> str:
-    """The id of an order that an arm decides by itself, at a moment."""
-    return order_id(namespace, f"{strategy_id}/{instrument}/{moment}", role)
 
 
 def order_id(namespace: str, cause: str, role: Role, leg: int = 1, attempt: int = 1) -> str:

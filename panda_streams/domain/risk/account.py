@@ -27,7 +27,6 @@ __all__ = [
     "book_booking",
     "carried",
     "free_product",
-    "largest_order",
     "margin",
     "order_changed",
     "reserve",
@@ -225,12 +224,6 @@ def carried(product: Product, instrument: Instrument) -> Product:
     if product is Product.MIS:
         return Product.MIS
     return Product.NRML if instrument.derivative else Product.CNC
-
-
-def largest_order(instrument: Instrument) -> int | None:
-    """The most that the exchange takes in one order, in whole lots; None where no freeze quantity is known."""
-    freeze = instrument.freeze_quantity
-    return None if freeze is None else freeze // instrument.lot * instrument.lot
 
 
 def margin(instrument: Instrument, side: Side, price: Decimal) -> Decimal:

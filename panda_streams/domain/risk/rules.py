@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from panda_streams.domain.instruments import Instrument
 from panda_streams.domain.orders import Product, Role
-from panda_streams.domain.risk.account import Account, Book, Scope, carried, largest_order, margin
+from panda_streams.domain.risk.account import Account, Book, Scope, carried, margin
 from panda_streams.domain.risk.limits import OrderLimits, TotalLimits
 from panda_streams.domain.risk.modes import Mode
 from panda_streams.domain.risk.watch import Day, entry_key
@@ -324,7 +324,7 @@ class _Case:
 
     def _orders(self, quantity: int) -> int:
         """How many orders a quantity becomes."""
-        most = largest_order(self.instrument)
+        most = self.instrument.largest_order
         return max(-(-quantity // most), 1) if most is not None else 1
 
     # Closing

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from panda_streams.domain.broker_orders import given_key, got_key, moved_id, next_try
-from panda_streams.domain.orders import UNATTRIBUTED, Fill, OrderState, Reason, Role, own_order_id
+from panda_streams.domain.broker_orders import given_key, got_key, moved_id
+from panda_streams.domain.orders import UNATTRIBUTED, Fill, OrderState, Reason, Role
 from panda_streams.domain.signals import Side
 from panda_streams.events import ActionKind
 from tests.unit.agents.fakes import a_config
@@ -45,12 +45,8 @@ def got(arm: RiskArm, sequence: int, action: str = "a1") -> None:
     arm.update(sequence, name, OrderState.FILLED, fill, quantity=7)
 
 
-CLOSING = own_order_id("zerodha", UNATTRIBUTED, INFY, "a1", Role.FLATTEN)
-AGAIN = next_try("zerodha", CLOSING, Role.FLATTEN, 1)
-
-
 def closing(
-    arm: RiskArm, sequence: int, state: OrderState, sold: int = 0, *, name: str = CLOSING, **changes: Any
+    arm: RiskArm, sequence: int, state: OrderState, sold: int = 0, *, name: str = "close", **changes: Any
 ) -> None:
     """Execution tells of an order that closes what is nobody's, and of what it has sold."""
     fill = nobodys(Side.SELL, sold, order_id=name, number=sequence) if sold else None
@@ -91,7 +87,8 @@ def test_what_the_broker_does_not_close_is_not_done_and_may_be_asked_for_again()
     arm = an_arm()
     arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
 
-    closing(arm, 2, OrderState.REJECTED, note="RMS: market closed")
+    closing(arm, 2, OrderState.INTENT)
+    closing(arm, 3, OrderState.REJECTED, note="RMS: market closed")
     arm.deliver_action(ActionKind.CLOSE, "a2", instrument=INFY)
 
     assert ends(arm) == [
@@ -104,9 +101,11 @@ def test_a_closing_order_that_never_arrived_is_tried_again_by_itself() -> None:
     arm = an_arm()
     arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
 
-    closing(arm, 2, OrderState.ABSENT, reason=Reason.NEVER_ARRIVED)
+    closing(arm, 2, OrderState.INTENT)
+    closing(arm, 3, OrderState.ABSENT, reason=Reason.NEVER_ARRIVED)
+    closing(arm, 4, OrderState.INTENT, name="again")
     assert ends(arm) == []
-    closing(arm, 3, OrderState.REJECTED, name=AGAIN, note="no")
+    closing(arm, 5, OrderState.REJECTED, name="again", note="no")
 
     assert [(action, done) for action, done, _ in ends(arm)] == [("a1", False)]
 
@@ -116,6 +115,19 @@ def test_a_closing_order_that_was_taken_back_while_it_was_unknown_is_not_tried_a
     arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
 
     closing(arm, 2, OrderState.ABSENT, reason=Reason.FLATTENED)
+
+    assert [(action, done) for action, done, _ in ends(arm)] == [("a1", False)]
+
+
+def test_what_is_closed_by_several_orders_has_ended_with_the_last_of_them() -> None:
+    arm = an_arm()
+    arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
+
+    closing(arm, 2, OrderState.INTENT)
+    closing(arm, 3, OrderState.INTENT, name="second")
+    closing(arm, 4, OrderState.FILLED, sold=4)
+    assert ends(arm) == []
+    closing(arm, 5, OrderState.REJECTED, name="second", note="no")
 
     assert [(action, done) for action, done, _ in ends(arm)] == [("a1", False)]
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from msgspec.structs import replace
+
 from panda_streams.brokers.indian import IndianAccount
 from panda_streams.domain.broker_desk import Ask, BrokerDesk
 from panda_streams.domain.brokerage import BrokerOrder, BrokerStatus, BrokerTrade, Known, Word
@@ -28,9 +30,10 @@ class _Account(IndianAccount):
 
 
 class BrokerFloor:
-    """Times are milliseconds from T0, prices paise."""
+    """Times are milliseconds from T0, prices paise; `freeze` is the most that the exchange takes in one order."""
 
-    def __init__(self, **protection: Any) -> None:
+    def __init__(self, *, freeze: int | None = None, **protection: Any) -> None:
+        self.share = replace(SHARE, freeze_quantity=freeze)
         self.protections: Mapping[str, Protection] = (
             {"Momentum": Protection.model_validate(protection)} if protection else {}
         )
@@ -47,7 +50,7 @@ class BrokerFloor:
         self._number = 0
 
     def _make(self, **stored: Any) -> BrokerDesk:
-        return BrokerDesk("zerodha", SHARE, self.account, protections=self.protections, **stored)
+        return BrokerDesk("zerodha", self.share, self.account, protections=self.protections, **stored)
 
     def reload(self) -> None:
         """Go on with a desk that is made of what a row keeps of this one."""

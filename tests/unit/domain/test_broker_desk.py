@@ -372,6 +372,77 @@ def test_a_stop_that_is_larger_at_the_broker_is_made_smaller() -> None:
     assert floor.asks() == []
 
 
+def resting(floor: BrokerFloor) -> list[int]:
+    """Quantities of the stops that are to rest."""
+    return [order.quantity for order in floor.desk.orders.values() if order.role is Role.STOP]
+
+
+def at_the_broker(floor: BrokerFloor) -> None:
+    """All that was asked for is placed there."""
+    for name, order in list(floor.desk.orders.items()):
+        if order.sent and order.state is OrderState.INTENT:
+            floor.sends(name)
+
+
+def test_a_position_above_the_freeze_quantity_has_several_stops_that_grow_and_follow_together() -> None:
+    floor = BrokerFloor(freeze=10, trailing_stop="0.01")
+    floor.holds(25)
+    assert resting(floor) == [10, 10, 5]
+    at_the_broker(floor)
+
+    floor.place(an_order(name="more", quantity=8))
+    floor.sends("more")
+    floor.trades_of("more", 8)
+    floor.tick(10_000, 1)
+    assert resting(floor) == [10, 10, 10, 3]
+    at_the_broker(floor)
+    floor.tick(11_000, 2)
+
+    stops = [order for order in floor.desk.orders.values() if order.role is Role.STOP]
+    assert {order.trigger for order in stops} == {Decimal("108.90")}
+    assert len({order.order_id for order in stops}) == 4
+
+
+def test_stops_above_the_freeze_quantity_shrink_with_the_position() -> None:
+    floor = BrokerFloor(freeze=10, stop_loss="0.01")
+    floor.holds(25)
+    at_the_broker(floor)
+    floor.asks()
+    floor.place(an_order(Side.SELL, 12, name="other"))
+    floor.sends("other")
+
+    floor.trades_of("other", 12)
+    floor.tick(10_000, 1)
+
+    assert [ask for ask in floor.asks() if ask != ("place", "ENTRY")] == [("cancel", "STOP"), ("change", "STOP")]
+    gone = next(name for name, order in floor.desk.orders.items() if order.withdrawn is not None)
+    floor.cancels(gone, 2)
+    floor.tick(10_000, 3)
+    assert sum(resting(floor)) == 13
+    assert floor.asks() == []
+
+
+def test_what_is_closed_above_the_freeze_quantity_is_closed_by_several_orders() -> None:
+    floor = BrokerFloor(freeze=10, stop_loss="0.01")
+    floor.holds(25)
+    at_the_broker(floor)
+    floor.asks()
+
+    floor.flatten()
+    assert floor.asks() == [("cancel", "STOP")] * 3
+    for name, order in list(floor.desk.orders.items()):
+        if order.role is Role.STOP:
+            floor.cancels(name)
+    assert floor.asks() == [("place", "FLATTEN")] * 3
+    closing = [order for order in floor.desk.orders.values() if order.role is Role.FLATTEN]
+    assert [order.quantity for order in closing] == [10, 10, 5]
+    for order in closing:
+        floor.sends(order.order_id)
+        floor.trades_of(order.order_id, order.quantity)
+
+    assert floor.position == floor.net == 0
+
+
 def test_what_was_changed_by_hand_at_the_broker_is_seen() -> None:
     floor = BrokerFloor()
     floor.place(an_order(name="entry", quantity=10, limit="99"))

@@ -22,10 +22,11 @@ class AnAccount(RuleBasedStateMachine):
     """Buys and sells one share by one strategy, which is protected; it is never short on purpose."""
 
     product = Product.MIS
+    freeze: int | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self.floor = BrokerFloor(stop_loss="0.01", trailing_stop="0.02", target="0.05")
+        self.floor = BrokerFloor(freeze=self.freeze, stop_loss="0.01", trailing_stop="0.02", target="0.05")
         self.outbox: deque[Ask] = deque()
         self.unknown: list[str] = []
         self.untold: set[str] = set()
@@ -266,9 +267,21 @@ class ADeliveryAccount(AnAccount):
     product = Product.CNC
 
 
+class AnAccountWithSmallOrders(AnAccount):
+    """The exchange takes no large orders."""
+
+    freeze = 6
+
+    @invariant()
+    def closes_with_small_orders(self) -> None:
+        assert all(order.quantity <= 6 for order in self.floor.desk.orders.values() if order.reduces)
+
+
 TestAnAccount = AnAccount.TestCase
 TestADeliveryAccount = ADeliveryAccount.TestCase
 TestAnAccount.settings = settings(max_examples=examples(150), stateful_step_count=40)
 TestAnAccountWithAnOwner = AnAccountWithAnOwner.TestCase
 TestAnAccountWithAnOwner.settings = settings(max_examples=examples(150), stateful_step_count=40)
 TestADeliveryAccount.settings = TestAnAccount.settings
+TestAnAccountWithSmallOrders = AnAccountWithSmallOrders.TestCase
+TestAnAccountWithSmallOrders.settings = TestAnAccount.settings
