@@ -59,6 +59,7 @@ class AnAccount(RuleBasedStateMachine):
     @rule(quantity=st.integers(1, 20), bracket=st.booleans(), limit=st.booleans())
     def enters(self, quantity: int, bracket: bool, limit: bool) -> None:
         self.names += 1
+        quantity = min(quantity, self.freeze or quantity)
         legs = {"target": Decimal(104), "stop": Decimal(97)} if bracket else {}
         order = an_order(
             Side.BUY,
