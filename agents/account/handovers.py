@@ -44,10 +44,11 @@ def finish_handover(row: RiskRow, update: OrderUpdate, said: Said) -> RiskRow:
     handing = row.handovers.get(name)
     if handing is None:
         return row
+    ours = update.order_id in handing.orders
     if update.strategy_id == UNATTRIBUTED and update.role is Role.FLATTEN:
         others = tuple(order_id for order_id in handing.orders if order_id != update.order_id)
         handing = handing.model_copy(update={"orders": others if update.state.terminal else (*others, update.order_id)})
-    end = _end(handing, update, _nobodys(row).get(name, 0))
+    end = _end(handing, update, _nobodys(row).get(name, 0), ours=ours)
     if end is None:
         return row if handing == row.handovers[name] else _noted(row, name, handing)
     done, detail = end
@@ -55,8 +56,9 @@ def finish_handover(row: RiskRow, update: OrderUpdate, said: Said) -> RiskRow:
     return _noted(row, name, None)
 
 
-def _end(handing: HandingOver, update: OrderUpdate, left: int) -> tuple[bool, str] | None:
-    """Whether it was done, and what is to be said of it; None if it goes on."""
+def _end(handing: HandingOver, update: OrderUpdate, left: int, *, ours: bool) -> tuple[bool, str] | None:
+    """Whether it was done, and what is to be said of it; None if it goes on. `ours`: the update is of an order that
+    closes it."""
     name, whom, action_id = update.instrument, handing.strategy_id, handing.action_id
     if whom is not None and update.order_id == moved_id(update.namespace, got_key(action_id)):
         return True, f"{update.quantity if update.side is Side.BUY else -update.quantity} {name} are {whom}'s now"
@@ -67,7 +69,7 @@ def _end(handing: HandingOver, update: OrderUpdate, left: int) -> tuple[bool, st
         return (True, f"nothing is {nothing}") if whom is None else (False, f"nothing was {nothing}")
     # One that never arrived is tried again, under another id, and what was cut into several orders has several ends.
     again = update.state is OrderState.ABSENT and update.reason is Reason.NEVER_ARRIVED
-    if update.role is not Role.FLATTEN or not update.state.terminal or again or handing.orders:
+    if not ours or not update.state.terminal or again or handing.orders:
         return None
     why = update.note or update.reason or "more was found meanwhile"
     return False, f"{left} {name} are in the book {UNATTRIBUTED}, the order to close is {update.state}: {why}"

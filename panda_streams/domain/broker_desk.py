@@ -133,17 +133,31 @@ class BrokerDesk(Desk):
             self._replace(order)
         cause = place.ref(-1, time)
         changes = self._learn(order, word, cause)
-        held = self.positions.get(order.strategy_id)
-        if order.withdrawn is Reason.FLATTENED and not order.reduces and held is not None:
-            # The exchange was faster than the cancellation.
-            changes += self._flatten_late(order, held, cause)
+        if order.withdrawn is Reason.FLATTENED and not order.reduces:
+            changes += self._flatten_late([change.order for change in changes if change.fill is not None], cause)
+        elif order.withdrawn is Reason.ENTRY_FILLED and order.parent is not None and name not in self.orders:
+            changes += self._replace_leg(changes[-1].order, cause.time)
         return changes + self._settle_claims(order.strategy_id, cause)
 
-    def _flatten_late(self, entry: Order, held: Position, cause: TickRef) -> list[Change]:
-        if self._is_closing(entry.strategy_id, Role.FLATTEN):
+    def _flatten_late(self, filled: list[Order], cause: TickRef) -> list[Change]:
+        """Close what an entry was filled after a flatten: the exchange was faster than the cancellation."""
+        held = self.positions.get(filled[-1].strategy_id) if filled else None
+        if held is None:
+            return []
+        entry = filled[-1]
+        orders = [self.orders[name] for name in self._reducing.get(entry.strategy_id, ())]
+        left = abs(held.quantity) - sum(order.remaining for order in orders if order.role is Role.FLATTEN)
+        if left <= 0:
             return []
         moment = f"flatten/{entry.order_id}/{entry.filled}"
-        return self._decide(self._own_order(entry.strategy_id, held, Role.FLATTEN, cause, moment), cause.time)
+        order = self._own_order(entry.strategy_id, held, Role.FLATTEN, cause, moment)
+        return self._decide(order.model_copy(update={"quantity": left}), cause.time)
+
+    def _replace_leg(self, leg: Order, time: int) -> list[Change]:
+        """Have another order for the leg of a bracket that was to grow and had no changes left."""
+        if not leg.remaining or not self._closable(leg):
+            return []
+        return self._decide(another_try(self._namespace, leg, overnight=leg.overnight), time)
 
     def _learn(self, order: Order, word: Word, cause: TickRef) -> list[Change]:
         state, time = order.state, cause.time
@@ -270,7 +284,7 @@ class BrokerDesk(Desk):
     def _calm_down(self, order: Order, time: int) -> None:
         """Decide no exit of a position for a while, after one that the arm has decided could not be placed."""
         held = self.positions.get(order.strategy_id)
-        if order.reduces and order.signal_id is None and held is not None:
+        if order.reduces and order.signal_id is None and held is not None and time >= held.calm_until:
             wait = min(_CALM_MS * 2 ** min(held.refused, 10), _CALMEST_MS)
             calm = {"calm_until": time + wait, "refused": held.refused + 1}
             self.positions[order.strategy_id] = held.model_copy(update=calm)
@@ -444,6 +458,8 @@ class BrokerDesk(Desk):
         """Give an order other terms; the broker is asked to, and what it trades meanwhile is counted all the same."""
         asks = order.sent and order.withdrawn is None
         if asks and order.modified >= _MODIFICATIONS:
+            order = order.model_copy(update=update)
+            self._replace(order)
             self._withdraw(order, OrderEvent.CANCEL, time, reason)
             return Change(self.orders[order.order_id], time, reason=reason)
         order = order.model_copy(update={**update, "modified": order.modified + asks})
@@ -478,20 +494,22 @@ class BrokerDesk(Desk):
                     self._withdraw(order, OrderEvent.CANCEL, cause.time, Reason.POSITION_CLOSED)
         held = [order for order in closing if not order.sent and self._due(order)]
         for order in sorted(held, key=lambda order: -_CLAIMS[order.role]):
+            others = [
+                other
+                for other in closing
+                if other.sent and _CLAIMS[other.role] < _CLAIMS[order.role] and other.order_type is not OrderType.MARKET
+            ]
             wanted = min(order.remaining, most)
+            if not others and order.signal_id is None and free > 0:
+                wanted = min(wanted, free)  # nothing makes way any more: what else closes does the rest
             if 0 < wanted <= free:
                 if wanted < order.remaining:
                     order = order.model_copy(update={"quantity": order.filled + wanted})
                 self._send(order, cause.time)
                 free -= wanted
                 continue
-            for other in closing:
-                if (
-                    other.sent
-                    and _CLAIMS[other.role] < _CLAIMS[order.role]
-                    and other.order_type is not OrderType.MARKET
-                ):
-                    self._withdraw(other, OrderEvent.CANCEL, cause.time, Reason.MADE_WAY)
+            for other in others:
+                self._withdraw(other, OrderEvent.CANCEL, cause.time, Reason.MADE_WAY)
             return []
         return self._rest(strategy_id, position, free, cause)
 
@@ -536,7 +554,10 @@ class BrokerDesk(Desk):
             free -= fits - order.quantity
             changes += self._follow(order, fits, trigger, cause.time)
         largest = self._instrument.largest_order
-        waits = any(order.withdrawn is not None or largest is None or order.quantity < largest for order in resting)
+        waits = any(
+            order.withdrawn is not None or largest is None or (order.quantity < largest and order.kept < _KEPT)
+            for order in resting
+        )
         if free <= 0 or waits or cause.time < position.calm_until:
             return changes
         self.made += 1

@@ -95,6 +95,7 @@ def another_try(namespace: str, order: Order, *, overnight: bool) -> Order:
         "filled": 0,
         "fill_ids": (),
         "turnover": Decimal(0),
+        "withdrawn": None,
         "modified": 0,
         "kept": 0,
     }

@@ -7,6 +7,7 @@ order. A tick costs nothing for orders whose price it does not reach: orders wai
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
@@ -81,7 +82,7 @@ class Desk(ABC):
         """Working legs of brackets, by entry and role."""
         self._reducing: dict[str, dict[str, None]] = {}
         """Orders that only reduce, by strategy, oldest first."""
-        self._closing: dict[Role, set[str]] = {role: set() for role in _OWN}
+        self._closing: dict[Role, Counter[str]] = {role: Counter() for role in _OWN}
         """Strategies whose position is being closed by an order that the arm has decided by itself, by its role."""
         self._square_off = NEVER
         self._guards: dict[str, Guard] = {}
@@ -288,7 +289,7 @@ class Desk(ABC):
             self._time_exit = min(self._time_exit, guard.ends_at)
 
     def _is_closing(self, strategy_id: str, *roles: Role) -> bool:
-        return any(strategy_id in self._closing[role] for role in roles)
+        return any(self._closing[role][strategy_id] for role in roles)
 
     def _square_off_of(self, position: Position) -> int:
         if position.product is not Product.MIS:
@@ -484,7 +485,7 @@ class Desk(ABC):
         if order.parent is not None:
             self._legs[order.parent, order.role] = order.order_id
         if order.role in _OWN:
-            self._closing[order.role].add(order.strategy_id)
+            self._closing[order.role][order.strategy_id] += 1
         self._waiting.enter(order)
 
     def _replace(self, order: Order) -> None:
@@ -514,4 +515,4 @@ class Desk(ABC):
         if order.parent is not None:
             del self._legs[order.parent, order.role]
         if order.role in _OWN:
-            self._closing[order.role].discard(order.strategy_id)
+            self._closing[order.role][order.strategy_id] -= 1

@@ -301,7 +301,8 @@ def _compared(call: Call, order: BrokerOrder, now: Moment) -> Call:
     if order.status is BrokerStatus.PENDING:
         return call
     # What was not asked for yet is not done by what is there: an earlier change may be on its way.
-    if call.change is not None and call.asked and _shows(order, call.change):
+    done = call.change is not None and call.asked and _shows(order, call.change)
+    if done and call.change is not None and not (call.taken is not None and _contradicts(call.taken, call.change)):
         call = call.model_copy(update={"change": None, **_MADE})
     taken = call.taken
     if taken is None:
@@ -311,6 +312,12 @@ def _compared(call: Call, order: BrokerOrder, now: Moment) -> Call:
     if now.broker < call.taken_at + _SHOWN_MS:
         return call
     return unchanged(call.model_copy(update={"taken": None}), taken, now, order.text)
+
+
+def _contradicts(taken: Modification, change: Modification) -> bool:
+    """Whether a change takes back what the broker has received and not shown: then the book does not answer it."""
+    pairs = ((taken.quantity, change.quantity), (taken.price, change.price), (taken.trigger, change.trigger))
+    return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
 def _shows(order: BrokerOrder, change: Modification) -> bool:

@@ -198,7 +198,12 @@ def _changed(call: Call, due: Due, answer: Answer, now: Moment) -> Call:
         case AnswerKind.REFUSED if again and _shrinks(call, change):
             return call.model_copy(update={"change": None, **_CANCEL})
         case AnswerKind.REFUSED if again:
-            return unchanged(call.model_copy(update={"change": None}), change, now, answer.text)
+            prices = change.model_copy(update={"quantity": None})
+            if change.quantity is None or not _moves(prices):
+                return unchanged(call.model_copy(update={"change": None}), change, now, answer.text)
+            # It may be the prices that are refused: the quantity is asked for alone.
+            alone = {"change": Modification(quantity=change.quantity), "wait_until": 0}
+            return unchanged(call.model_copy(update=alone), prices, now, answer.text)
         case AnswerKind.REFUSED:
             return call  # another one was asked for meanwhile
         case _:
@@ -210,7 +215,14 @@ def _to_be_changed(call: Call, now: Moment) -> bool:
     change, unmade = call.change, call.unmade
     if change is None or unmade is None or call.hold_until <= now.wall:
         return change is not None
-    return _shrinks(call, change) or (change.quantity is not None and unmade.quantity is None)
+    if change.quantity is not None:
+        return _shrinks(call, change) or unmade.quantity is None
+    return not _moves(unmade)
+
+
+def _moves(change: Modification) -> bool:
+    """Whether a change is one of prices."""
+    return change.price is not None or change.trigger is not None
 
 
 def restarted(book: CallBook, now: Moment) -> Heard:

@@ -114,7 +114,8 @@ def test_a_closing_order_that_was_taken_back_while_it_was_unknown_is_not_tried_a
     arm = an_arm()
     arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
 
-    closing(arm, 2, OrderState.ABSENT, reason=Reason.FLATTENED)
+    closing(arm, 2, OrderState.INTENT)
+    closing(arm, 3, OrderState.ABSENT, reason=Reason.FLATTENED)
 
     assert [(action, done) for action, done, _ in ends(arm)] == [("a1", False)]
 
@@ -149,13 +150,29 @@ def test_what_is_on_its_way_is_given_to_nobody_else() -> None:
     arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
     arm.deliver_action(ActionKind.ASSIGN, "a2", instrument=INFY, strategy_id="Momentum")
 
-    closing(arm, 2, OrderState.REJECTED, note="no")
+    closing(arm, 2, OrderState.INTENT)
+    closing(arm, 3, OrderState.REJECTED, note="no")
     arm.deliver_action(ActionKind.ASSIGN, "a3", instrument=INFY, strategy_id="Momentum")
-    given(arm, 3, "a3")
-    got(arm, 4, "a3")
+    given(arm, 4, "a3")
+    got(arm, 5, "a3")
 
     assert [(action, done) for action, done, _ in ends(arm)] == [("a2", False), ("a1", False), ("a3", True)]
     assert ends(arm)[0][2] == "it is on its way to the market already: wait for the end of that"
+
+
+def test_the_late_end_of_an_order_of_an_earlier_handover_ends_no_later_one() -> None:
+    arm = an_arm()
+    arm.deliver_action(ActionKind.CLOSE, instrument=INFY)
+    closing(arm, 2, OrderState.INTENT)
+    arm.filled(3, nobodys(Side.SELL, 7, order_id="hand2", number=3))
+    arm.filled(4, nobodys(Side.BUY, 3, order_id="hand3", number=4))
+    arm.deliver_action(ActionKind.CLOSE, "a2", instrument=INFY)
+
+    closing(arm, 5, OrderState.CANCELLED, reason=Reason.POSITION_CLOSED)
+    closing(arm, 6, OrderState.INTENT, name="later")
+    closing(arm, 7, OrderState.FILLED, sold=3, name="later")
+
+    assert [(action, done) for action, done, _ in ends(arm)] == [("a1", True), ("a2", True)]
 
 
 def test_what_its_owner_has_sold_meanwhile_cannot_be_assigned() -> None:

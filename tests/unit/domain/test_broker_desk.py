@@ -443,6 +443,86 @@ def test_what_is_closed_above_the_freeze_quantity_is_closed_by_several_orders() 
     assert floor.position == floor.net == 0
 
 
+def test_stops_that_are_refused_together_are_refused_once() -> None:
+    floor = BrokerFloor(freeze=5, stop_loss="0.01")
+    floor.holds(25)
+    for name in [name for name, order in floor.desk.orders.items() if order.role is Role.STOP]:
+        floor.hear(name, Known.SENDING, 1)
+        floor.hear(name, Known.REFUSED, 1)
+    floor.asks()
+
+    floor.tick(9_000, 4_999)
+    assert floor.asks() == []
+    floor.tick(9_000, 5_001)
+
+    assert floor.asks() == [("place", "PROTECTION")] * 5
+
+
+def test_a_piece_is_cut_to_what_is_left_once_nothing_makes_way_any_more() -> None:
+    floor = BrokerFloor(freeze=6, stop_loss="0.01")
+    floor.holds(18)
+    at_the_broker(floor)
+    floor.flatten()
+    first, *others = [name for name, order in floor.desk.orders.items() if order.role is Role.STOP]
+    floor.trades_of(first, 3)
+    for name in (first, *others):
+        floor.cancels(name)
+
+    closing = [order.quantity for order in floor.desk.orders.values() if order.role is Role.FLATTEN and order.sent]
+    assert closing == [6, 6, 3]
+
+
+def test_protection_is_under_way_until_its_last_piece_has_ended() -> None:
+    floor = BrokerFloor(freeze=6, stop_loss="0.01")
+    floor.holds(12)
+    for name in [name for name, order in floor.desk.orders.items() if order.role is Role.STOP]:
+        floor.hear(name, Known.SENDING, 1)
+        floor.hear(name, Known.REFUSED, 1)
+    floor.tick(9_000, 6_000)
+    first, second = [order.order_id for order in floor.desk.orders.values() if order.role is Role.PROTECTION]
+
+    floor.sends(first, 6_001)
+    floor.trades_of(first, 6, "90", at=6_002)
+    floor.tick(9_000, 60_000)
+
+    assert list(floor.desk.orders) == [second]
+
+
+def test_the_leg_of_a_bracket_outlives_the_changes_that_a_broker_takes() -> None:
+    floor = BrokerFloor()
+    floor.place(an_order(name="entry", quantity=60, stop=Decimal(97)))
+    floor.sends("entry")
+    floor.trades_of("entry", 2)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    for _ in range(29):
+        floor.trades_of("entry", 2)
+    assert floor.asks()[-1] == ("cancel", "STOP")
+
+    floor.cancels(stop)
+
+    assert floor.asks() == [("place", "STOP")]
+    assert (floor.working("STOP").quantity, floor.working("STOP").modified) == (60, 0)
+    assert floor.working("STOP").order_id != stop
+
+
+def test_what_an_entry_gets_while_a_flatten_is_under_way_is_closed_too() -> None:
+    floor = BrokerFloor()
+    floor.holds(10)
+    floor.place(an_order(name="late", quantity=5, limit="100"))
+    floor.sends("late")
+    floor.flatten(1)
+
+    floor.trades_of("late", 5, at=2)
+
+    closing = [order for order in floor.desk.orders.values() if order.role is Role.FLATTEN]
+    assert [order.quantity for order in closing] == [10, 5]
+    for order in closing:
+        floor.sends(order.order_id, 3)
+        floor.trades_of(order.order_id, order.quantity, at=4)
+    assert floor.position == floor.net == 0
+
+
 def test_what_was_changed_by_hand_at_the_broker_is_seen() -> None:
     floor = BrokerFloor()
     floor.place(an_order(name="entry", quantity=10, limit="99"))

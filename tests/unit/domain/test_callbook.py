@@ -536,6 +536,34 @@ def test_a_change_that_is_taken_back_while_it_is_on_its_way_is_asked_for() -> No
     assert due.call.change == Modification(price=Decimal(100))
 
 
+@pytest.mark.parametrize("kind", [AnswerKind.UNSURE, AnswerKind.THROTTLED])
+def test_a_change_that_is_taken_back_in_vain_is_asked_for_again(kind: AnswerKind) -> None:
+    """The first change is yet to show, and nobody knows of the second."""
+    book = changed(asked(a_moved_order(AnswerKind.TAKEN), 2, price=Decimal(100)), kind)
+
+    book = read(book, [an_order()]).book
+
+    assert book.calls["one"].change == Modification(price=Decimal(100))
+
+
+def test_a_larger_quantity_that_was_refused_with_a_price_is_asked_for_alone() -> None:
+    book = read(a_book(taken()), [an_order()]).book
+    book = changed(asked(book, price=Decimal(99), quantity=16), AnswerKind.REFUSED, "price")
+
+    due = callbook.due(book, NOW, entries=True, exits=True)
+    shown = read(changed(book, AnswerKind.TAKEN), [an_order(quantity=16)])
+
+    assert due is not None
+    assert due.call.change == Modification(quantity=16)
+    assert terms(shown) == [(1, Decimal(100), "")]
+
+
+def test_a_price_does_not_wait_for_a_quantity_that_was_refused() -> None:
+    book = changed(asked(a_book(taken()), quantity=16), AnswerKind.REFUSED)
+
+    assert callbook.due(asked(book, 2, price=Decimal(99)), later(2_000), entries=True, exits=True) is not None
+
+
 def test_a_change_of_an_order_on_its_way_is_in_it_if_it_was_not_taken() -> None:
     book, due = send(a_book(a_call()), "one")
     book = asked(book, quantity=15)
