@@ -99,22 +99,17 @@ def tickets(
     signal: Signal, namespace: str, verdict: Verdict, allowance: Allowance, instrument: Instrument
 ) -> tuple[Ticket, ...]:
     """The orders that a verdict allows: what the exchange takes at once at the most, and so often."""
-    made: list[Ticket] = []
-    most = instrument.largest_order
-    for part in verdict.parts:
-        left, leg = part.quantity, 0
-        while left > 0:
-            quantity, leg = min(left, most or left), leg + 1
-            ticket = Ticket(
-                order_id=order_id(namespace, signal.signal_id, part.role, leg),
-                role=part.role,
-                side=part.side,
-                quantity=quantity,
-                product=carried(allowance.product, instrument),
-            )
-            made.append(ticket)
-            left -= quantity
-    return tuple(made)
+    return tuple(
+        Ticket(
+            order_id=order_id(namespace, signal.signal_id, part.role, leg),
+            role=part.role,
+            side=part.side,
+            quantity=quantity,
+            product=carried(allowance.product, instrument),
+        )
+        for part in verdict.parts
+        for leg, quantity in enumerate(instrument.cut(part.quantity), 1)
+    )
 
 
 def _refused(row: RiskRow, signal: Signal, codes: tuple[str, ...], findings: tuple[Finding, ...]) -> dict[str, object]:

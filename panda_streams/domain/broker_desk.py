@@ -145,8 +145,8 @@ class BrokerDesk(Desk):
         if held is None:
             return []
         entry = filled[-1]
-        orders = [self.orders[name] for name in self._reducing.get(entry.strategy_id, ())]
-        left = abs(held.quantity) - sum(order.remaining for order in orders if order.role is Role.FLATTEN)
+        closers = self._closers(entry.strategy_id)
+        left = abs(held.quantity) - sum(order.remaining for order in closers if order.role is Role.FLATTEN)
         if left <= 0:
             return []
         moment = f"flatten/{entry.order_id}/{entry.filled}"
@@ -436,7 +436,7 @@ class BrokerDesk(Desk):
                 self._send(order, time)
             return [Change(order, time)]
         changes = []
-        for piece in pieces(self._namespace, order, self._instrument.largest_order):
+        for piece in pieces(self._namespace, order, self._instrument):
             self._enter(piece)
             changes.append(Change(piece, time))
         cause = order.cause.model_copy(update={"time": time})
@@ -485,7 +485,7 @@ class BrokerDesk(Desk):
         position = self.positions.get(strategy_id)
         if position is None:
             return []
-        closing = [self.orders[name] for name in self._reducing.get(strategy_id, ())]
+        closing = self._closers(strategy_id)
         most = self._most(strategy_id, position)
         free = most - sum(order.remaining for order in closing if order.sent)
         if free < 0 and most < abs(position.quantity):
@@ -523,8 +523,8 @@ class BrokerDesk(Desk):
         for name, held in self.positions.items():
             if name != UNATTRIBUTED and held.quantity * position.quantity > 0:
                 there += abs(held.quantity)
-                orders = [self.orders[order_id] for order_id in self._reducing.get(name, ()) if name != strategy_id]
-                closing += sum(order.remaining for order in orders if order.sent)
+                if name != strategy_id:
+                    closing += sum(order.remaining for order in self._closers(name) if order.sent)
         return min(abs(position.quantity), max(there - closing, 0))
 
     @staticmethod
@@ -534,8 +534,8 @@ class BrokerDesk(Desk):
 
     def _resting(self, strategy_id: str) -> list[Order]:
         """The stops of a position's protection that rest at the exchange: several where it takes no larger ones."""
-        orders = [self.orders[name] for name in self._reducing.get(strategy_id, ())]
-        return [order for order in orders if order.role is Role.STOP and order.parent is None and order.sent]
+        closers = self._closers(strategy_id)
+        return [order for order in closers if order.role is Role.STOP and order.parent is None and order.sent]
 
     def _rest(self, strategy_id: str, position: Position, free: int, cause: TickRef) -> list[Change]:
         """Let stops rest at the exchange for what nothing else closes, and follow its price."""
@@ -563,7 +563,7 @@ class BrokerDesk(Desk):
         self.made += 1
         order = resting_stop(self._namespace, self._instrument, strategy_id, position, free, trigger, cause, self.made)
         self.changed = True
-        for piece in pieces(self._namespace, order, largest):
+        for piece in pieces(self._namespace, order, self._instrument):
             self._enter(piece)
             self._send(piece, cause.time)
             changes.append(Change(piece, cause.time))

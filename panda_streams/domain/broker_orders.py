@@ -102,14 +102,13 @@ def another_try(namespace: str, order: Order, *, overnight: bool) -> Order:
     return order.model_copy(update=fresh)
 
 
-def pieces(namespace: str, order: Order, most: int | None) -> list[Order]:
-    """An order cut into ones of at most `most` each, if the exchange takes no larger ones: the first keeps its id."""
-    if most is None or order.quantity <= most:
-        return [order]
-    cut = []
-    for number, start in enumerate(range(0, order.quantity, most), 1):
-        name = order.order_id if number == 1 else order_id(namespace, order.order_id, order.role, leg=number)
-        cut.append(order.model_copy(update={"order_id": name, "quantity": min(most, order.quantity - start)}))
+def pieces(namespace: str, order: Order, instrument: Instrument) -> list[Order]:
+    """An order cut into ones that the exchange takes: the first keeps its id."""
+    first, *others = instrument.cut(order.quantity)
+    cut = [order.model_copy(update={"quantity": first})]
+    for number, quantity in enumerate(others, 2):
+        name = order_id(namespace, order.order_id, order.role, leg=number)
+        cut.append(order.model_copy(update={"order_id": name, "quantity": quantity}))
     return cut
 
 

@@ -7,7 +7,6 @@ order. A tick costs nothing for orders whose price it does not reach: orders wai
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
@@ -82,8 +81,6 @@ class Desk(ABC):
         """Working legs of brackets, by entry and role."""
         self._reducing: dict[str, dict[str, None]] = {}
         """Orders that only reduce, by strategy, oldest first."""
-        self._closing: dict[Role, Counter[str]] = {role: Counter() for role in _OWN}
-        """Strategies whose position is being closed by an order that the arm has decided by itself, by its role."""
         self._square_off = NEVER
         self._guards: dict[str, Guard] = {}
         """Of the positions that are closed by themselves, by strategy_id."""
@@ -288,8 +285,12 @@ class Desk(ABC):
         if guard.ends_at is not None:
             self._time_exit = min(self._time_exit, guard.ends_at)
 
+    def _closers(self, strategy_id: str) -> list[Order]:
+        """A strategy's orders that only reduce, the oldest first."""
+        return [self.orders[name] for name in self._reducing.get(strategy_id, ())]
+
     def _is_closing(self, strategy_id: str, *roles: Role) -> bool:
-        return any(self._closing[role][strategy_id] for role in roles)
+        return any(order.role in roles for order in self._closers(strategy_id))
 
     def _square_off_of(self, position: Position) -> int:
         if position.product is not Product.MIS:
@@ -376,10 +377,9 @@ class Desk(ABC):
 
     def _nothing_left(self, strategy_id: str, time: int) -> list[Change]:
         """End a strategy's orders that could only close what it no longer holds."""
-        orders = [self.orders[name] for name in self._reducing.get(strategy_id, ())]
         return [
             change
-            for order in orders
+            for order in self._closers(strategy_id)
             if not self._closable(order)
             for change in self._withdraw(order, OrderEvent.CANCEL, time, Reason.POSITION_CLOSED)
         ]
@@ -484,8 +484,6 @@ class Desk(ABC):
             self._reducing.setdefault(order.strategy_id, {})[order.order_id] = None
         if order.parent is not None:
             self._legs[order.parent, order.role] = order.order_id
-        if order.role in _OWN:
-            self._closing[order.role][order.strategy_id] += 1
         self._waiting.enter(order)
 
     def _replace(self, order: Order) -> None:
@@ -514,5 +512,3 @@ class Desk(ABC):
                 del self._reducing[order.strategy_id]
         if order.parent is not None:
             del self._legs[order.parent, order.role]
-        if order.role in _OWN:
-            self._closing[order.role][order.strategy_id] -= 1

@@ -98,6 +98,11 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unk
         """The most that the exchange takes in one order, in whole lots; None where no freeze quantity is known."""
         return None if self.freeze_quantity is None else self.freeze_quantity // self.lot * self.lot
 
+    def cut(self, quantity: int) -> list[int]:
+        """The quantities of the orders that so many shares or units become, each as large as the exchange takes."""
+        most = self.largest_order or max(quantity, 1)
+        return [min(most, quantity - start) for start in range(0, quantity, most)]
+
     @property
     def tradable(self) -> bool:
         return self.kind is not InstrumentKind.INDEX

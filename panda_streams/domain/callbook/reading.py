@@ -301,10 +301,9 @@ def _compared(call: Call, order: BrokerOrder, now: Moment) -> Call:
     if order.status is BrokerStatus.PENDING:
         return call
     # What was not asked for yet is not done by what is there: an earlier change may be on its way.
-    done = call.change is not None and call.asked and _shows(order, call.change)
-    if done and call.change is not None and not (call.taken is not None and _contradicts(call.taken, call.change)):
+    change, taken = call.change, call.taken
+    if change is not None and call.asked and _shows(order, change) and not _contradicts(taken, change):
         call = call.model_copy(update={"change": None, **_MADE})
-    taken = call.taken
     if taken is None:
         return call
     if _shows(order, taken):
@@ -314,8 +313,10 @@ def _compared(call: Call, order: BrokerOrder, now: Moment) -> Call:
     return unchanged(call.model_copy(update={"taken": None}), taken, now, order.text)
 
 
-def _contradicts(taken: Modification, change: Modification) -> bool:
+def _contradicts(taken: Modification | None, change: Modification) -> bool:
     """Whether a change takes back what the broker has received and not shown: then the book does not answer it."""
+    if taken is None:
+        return False
     pairs = ((taken.quantity, change.quantity), (taken.price, change.price), (taken.trigger, change.trigger))
     return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 

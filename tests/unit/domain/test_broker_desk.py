@@ -195,6 +195,16 @@ def test_a_stop_grows_with_the_position() -> None:
     assert floor.working("STOP").quantity == 10
 
 
+def a_resting_stop() -> tuple[BrokerFloor, str]:
+    """Ten shares are held, with a stop for ten at the broker."""
+    floor = BrokerFloor(stop_loss="0.01")
+    floor.holds(10)
+    stop = floor.working("STOP").order_id
+    floor.sends(stop)
+    floor.asks()
+    return floor, stop
+
+
 def a_stop_that_was_to_be_made_smaller() -> tuple[BrokerFloor, str]:
     """Ten shares were held, with a stop for ten at the broker; four were sold by an order of another kind."""
     floor = BrokerFloor(stop_loss="0.01")
@@ -358,11 +368,7 @@ def test_a_leg_of_a_bracket_that_could_not_grow_is_asked_to_again() -> None:
 
 
 def test_a_stop_that_is_larger_at_the_broker_is_made_smaller() -> None:
-    floor = BrokerFloor(stop_loss="0.01")
-    floor.holds(10)
-    stop = floor.working("STOP").order_id
-    floor.sends(stop)
-    floor.asks()
+    floor, stop = a_resting_stop()
 
     floor.settles(stop, quantity=16)
 
@@ -536,11 +542,7 @@ def test_what_was_changed_by_hand_at_the_broker_is_seen() -> None:
 
 
 def test_a_stop_makes_way_for_an_exit_and_the_exit_waits_until_it_has_ended() -> None:
-    floor = BrokerFloor(stop_loss="0.01")
-    floor.holds(10)
-    stop = floor.working("STOP").order_id
-    floor.sends(stop)
-    floor.asks()
+    floor, stop = a_resting_stop()
 
     floor.place(an_order(Side.SELL, 10, name="exit", role=Role.EXIT))
     assert floor.asks() == [("cancel", "STOP")]
@@ -579,11 +581,7 @@ def test_an_exit_is_cut_to_what_its_stop_has_left() -> None:
 
 
 def test_a_stop_that_the_exchange_does_not_carry_out_is_carried_out_by_the_arm() -> None:
-    floor = BrokerFloor(stop_loss="0.01")
-    floor.holds(10)
-    stop = floor.working("STOP").order_id
-    floor.sends(stop)
-    floor.asks()
+    floor, stop = a_resting_stop()
 
     floor.tick(9_600, 1_000)
     assert floor.asks() == []
@@ -642,11 +640,7 @@ def test_a_target_whose_price_has_come_back_to_the_stop_is_given_up_for_the_mark
 
 
 def test_intraday_positions_are_squared_off_once_their_stop_has_made_way() -> None:
-    floor = BrokerFloor(stop_loss="0.01")
-    floor.holds(10)
-    stop = floor.working("STOP").order_id
-    floor.sends(stop)
-    floor.asks()
+    floor, stop = a_resting_stop()
 
     floor.beat(SQUARE_OFF)
     assert floor.asks() == [("cancel", "STOP")]
@@ -680,11 +674,7 @@ def test_what_is_nobodys_has_a_book_of_its_own_which_a_flatten_leaves_alone() ->
 
 
 def test_a_position_that_was_closed_by_hand_is_not_closed_again() -> None:
-    floor = BrokerFloor(stop_loss="0.01")
-    floor.holds(10)
-    stop = floor.working("STOP").order_id
-    floor.sends(stop)
-    floor.asks()
+    floor, stop = a_resting_stop()
 
     floor.finds(-10, product="MIS")
     assert floor.asks() == [("cancel", "STOP")]
